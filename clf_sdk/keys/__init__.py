@@ -1,0 +1,18 @@
+"""Keys: derived for tables, sealed to people and enclaves, and for signatures."""
+
+from clf_sdk.keys._derive import KEY_BYTES, derive_column_key, derive_manifest_key
+from clf_sdk.keys._hpke import CLASSIC, HYBRID, PrivateKey, PublicKey
+from clf_sdk.keys._signing import SigningKey, server_id, verify_signature
+
+__all__ = [
+    "CLASSIC",
+    "HYBRID",
+    "KEY_BYTES",
+    "PrivateKey",
+    "PublicKey",
+    "SigningKey",
+    "derive_column_key",
+    "derive_manifest_key",
+    "server_id",
+    "verify_signature",
+]

@@ -1,0 +1,70 @@
+"""Canonical JSON (RFC 8785), the one serialisation that is ever hashed, signed or bound."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, NoReturn, TypeAlias
+
+import rfc8785
+
+from clf_sdk.errors import Malformed
+
+Json: TypeAlias = bool | int | float | str | list[Any] | dict[str, Any] | None
+"""A JSON value."""
+
+
+def canonical_json(value: Json) -> bytes:
+    """Serialise a JSON value in the one form of RFC 8785.
+
+    Raises
+    ------
+    Malformed
+        The value has no canonical form (NaN, integers beyond 2**53, lone surrogates, keys that are
+        not strings).
+    """
+    try:
+        return rfc8785.dumps(value)
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as error:
+        raise Malformed(
+            "the document has no canonical JSON form",
+            hint="use finite numbers, integers below 2**53 and well-formed text",
+        ) from error
+
+
+def digest(value: Json) -> str:
+    """SHA-256 of the canonical JSON of a value, as 64 lower-case hex digits."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise ValueError("an object repeats a key")
+    return document
+
+
+def parse_json(data: bytes | str, *, what: str) -> Any:
+    """Parse JSON strictly: no NaN, no repeated keys, UTF-8 only.
+
+    Parameters
+    ----------
+    data
+        The text.
+    what
+        What it is, for the error message.
+
+    Raises
+    ------
+    Malformed
+        It is not JSON.
+    """
+    try:
+        text = data if isinstance(data, str) else str(data, "utf-8")
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_repeats)
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"the {what} is not valid JSON") from error

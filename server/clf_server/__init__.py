@@ -1,0 +1,1 @@
+"""The owner's server: keeps sealed tables and gives keys to attested enclaves only."""
