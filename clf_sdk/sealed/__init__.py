@@ -1,0 +1,32 @@
+"""Sealed tables: Arrow data encrypted per column and row group (docs/protocol.md §4)."""
+
+from clf_sdk.sealed._batch import normalise_batch
+from clf_sdk.sealed._input import RecordBatches, as_record_batches
+from clf_sdk.sealed._manifest import Manifest, RowGroup, open_manifest
+from clf_sdk.sealed._reader import (
+    FetchRange,
+    RowGroupReader,
+    SegmentPart,
+    iter_batches,
+    open_table,
+)
+from clf_sdk.sealed._schema import describe_schema, normalise_schema
+from clf_sdk.sealed._writer import SealedManifest, TableSealer
+
+__all__ = [
+    "FetchRange",
+    "Manifest",
+    "RecordBatches",
+    "RowGroup",
+    "RowGroupReader",
+    "SealedManifest",
+    "SegmentPart",
+    "TableSealer",
+    "as_record_batches",
+    "describe_schema",
+    "iter_batches",
+    "normalise_batch",
+    "normalise_schema",
+    "open_manifest",
+    "open_table",
+]

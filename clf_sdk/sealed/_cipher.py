@@ -1,0 +1,78 @@
+"""Cobblestone-256 with the contexts of docs/protocol.md §4."""
+
+from __future__ import annotations
+
+from cryptography.cobblestone import Cobblestone256Decryptor
+from cryptography.exceptions import InvalidTag
+from cryptography.utils import Buffer
+
+from clf_sdk.errors import SealBroken
+from clf_sdk.protocol import canonical_json
+
+HEADER_BYTES = 56
+CHUNK_BYTES = 16_384
+TAG_BYTES = 16
+
+
+def segment_context(table: str, version_id: str, column: str, row_group: int) -> bytes:
+    """Return what the ciphertext of one column of one row group is bound to."""
+    return canonical_json(
+        {
+            "clf": 1,
+            "type": "segment",
+            "table": table,
+            "version": version_id,
+            "column": column,
+            "row_group": row_group,
+        }
+    )
+
+
+def manifest_context(table: str, version_id: str) -> bytes:
+    """Return what the ciphertext of a manifest is bound to."""
+    return canonical_json({"clf": 1, "type": "manifest", "table": table, "version": version_id})
+
+
+def sealed_size(plaintext_bytes: int) -> int:
+    """Ciphertext size: header, and a tag for every started chunk (the last may be empty)."""
+    return HEADER_BYTES + plaintext_bytes + TAG_BYTES * (plaintext_bytes // CHUNK_BYTES + 1)
+
+
+def plaintext_size(sealed_bytes: int) -> int:
+    """Plaintext size of a ciphertext.
+
+    Raises
+    ------
+    SealBroken
+        No plaintext has a ciphertext of this size.
+    """
+    body = sealed_bytes - HEADER_BYTES
+    size = body - TAG_BYTES * -(-body // (CHUNK_BYTES + TAG_BYTES))
+    if size < 0 or sealed_size(size) != sealed_bytes:
+        raise SealBroken("the ciphertext has an impossible length")
+    return size
+
+
+def decrypt_into(
+    key: bytes, context: bytes, ciphertext: Buffer, out: memoryview, *, what: str
+) -> None:
+    """Decrypt the whole of a ciphertext; `out` has exactly `plaintext_size` bytes.
+
+    Nothing in `out` may be used when this raises.
+
+    Raises
+    ------
+    SealBroken
+        Another key or context, or changed bytes.
+    """
+    decryptor = Cobblestone256Decryptor(key, context)
+    try:
+        written = decryptor.update_into(ciphertext, out)
+        tail = decryptor.finalize()
+    except (InvalidTag, ValueError) as error:
+        raise SealBroken(
+            f"{what} does not open: another key, another place, or changed bytes"
+        ) from error
+    if written + len(tail) != len(out):
+        raise SealBroken(f"{what} has another length than its ciphertext says")
+    out[written:] = tail
