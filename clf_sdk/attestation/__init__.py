@@ -1,0 +1,42 @@
+"""Remote attestation: evidence, its verification, and a simulated TEE for machines without SGX."""
+
+from clf_sdk.attestation._anchor import TrustAnchor
+from clf_sdk.attestation._binding import Binding
+from clf_sdk.attestation._collateral import Collateral
+from clf_sdk.attestation._collateral_source import CollateralSource, FileCollateral
+from clf_sdk.attestation._enclave import VerifiedEnclave
+from clf_sdk.attestation._evidence import Evidence
+from clf_sdk.attestation._pccs import PccsCollateral
+from clf_sdk.attestation._policy import EnclavePolicy
+from clf_sdk.attestation._provider import EvidenceProvider, GramineProvider, SimulatedProvider
+from clf_sdk.attestation._quote import QuoteFields, parse_quote
+from clf_sdk.attestation._ratls import RatlsEvidence, evidence_from_ratls_certificate
+from clf_sdk.attestation._simulated_platform import (
+    SimulatedPlatform,
+    create_simulation,
+    simulated_measurement,
+)
+from clf_sdk.attestation._verify import verify_quote
+
+__all__ = [
+    "Binding",
+    "Collateral",
+    "CollateralSource",
+    "EnclavePolicy",
+    "Evidence",
+    "EvidenceProvider",
+    "FileCollateral",
+    "GramineProvider",
+    "PccsCollateral",
+    "QuoteFields",
+    "RatlsEvidence",
+    "SimulatedPlatform",
+    "SimulatedProvider",
+    "TrustAnchor",
+    "VerifiedEnclave",
+    "create_simulation",
+    "evidence_from_ratls_certificate",
+    "parse_quote",
+    "simulated_measurement",
+    "verify_quote",
+]
