@@ -40,7 +40,7 @@ def _validity(array: pa.Array) -> pa.Buffer | None:
 
 def _bits(array: pa.Array) -> pa.Array:
     validity = _validity(array)
-    data = array if validity is None else array.fill_null(value=False)
+    data = array if validity is None else array.fill_null(fill_value=False)
     bits = _clean_bits(data.buffers()[1], data.offset, len(array))
     return pa.Array.from_buffers(array.type, len(array), [validity, bits])
 
