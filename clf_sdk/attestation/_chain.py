@@ -12,8 +12,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 if TYPE_CHECKING:
     from clf_sdk.errors import AttestationError
 
-PARSE_ERRORS = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
-"""What `cryptography` raises for certificates and CRLs that it can't read."""
+PARSE_ERRORS = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, Warning)
+"""What `cryptography` raises for certificates and CRLs that it can't read.
+
+Some violations of RFC 5280 are only warned about, which raises where warnings are errors.
+"""
 
 
 def public_key_der(certificate: x509.Certificate) -> bytes:

@@ -143,7 +143,7 @@ class Collateral:
 
     @cached_property
     def window(self) -> tuple[int, int]:
-        """Unix seconds of the latest issue and the earliest next update of what is signed.
+        """First and last Unix second at which everything that is reissued regularly holds.
 
         Certificates of the chains may end earlier; they live for years.
         """
@@ -160,7 +160,8 @@ class Collateral:
                 crl = x509.load_der_x509_crl(bytes.fromhex(getattr(self, name)))
                 issued.append(int(crl.last_update_utc.timestamp()))
                 if crl.next_update_utc is not None:
-                    until.append(int(crl.next_update_utc.timestamp()))
+                    # A CRL ends before its nextUpdate, the JSON documents end with theirs.
+                    until.append(int(crl.next_update_utc.timestamp()) - 1)
             except PARSE_ERRORS as error:
                 raise _malformed(f'"{name}" is not a CRL') from error
         return max(issued), min(until)

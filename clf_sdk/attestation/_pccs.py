@@ -14,7 +14,7 @@ import re
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from cryptography import x509
@@ -30,6 +30,8 @@ from clf_sdk.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import requests
 
 _log = logging.getLogger("clf_sdk.attestation")
@@ -38,6 +40,11 @@ _API = "/sgx/certification/v4"
 _INTEL_HOST = "api.trustedservices.intel.com"
 _REFRESH_SECONDS = 86400
 _RETRY_SECONDS = 60
+
+
+class _Answer(NamedTuple):
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class PccsCollateral:
@@ -144,7 +151,6 @@ class PccsCollateral:
         import requests  # noqa: PLC0415 -- loaded only where a PCCS is used
 
         with requests.Session() as session:
-            session.verify = self._ca
             crl = self._get(session, f"{self._url}/pckcrl?ca={ca}&encoding=der")
             tcb = self._get(session, f"{self._url}/tcb?fmspc={fmspc.upper()}")
             identity = self._get(session, f"{self._url}/qe/identity")
@@ -154,8 +160,8 @@ class PccsCollateral:
         qe_identity, qe_signature = self._signed(identity, "enclaveIdentity")
         return Collateral(
             pck_crl_issuer_chain=self._chain(crl, "SGX-PCK-CRL-Issuer-Chain"),
-            root_ca_crl=_crl_hex(root_crl.content),
-            pck_crl=_crl_hex(crl.content),
+            root_ca_crl=_crl_hex(root_crl.body),
+            pck_crl=_crl_hex(crl.body),
             tcb_info_issuer_chain=self._chain(
                 tcb, "TCB-Info-Issuer-Chain", "SGX-TCB-Info-Issuer-Chain"
             ),
@@ -166,12 +172,20 @@ class PccsCollateral:
             qe_identity_signature=qe_signature,
         )
 
-    def _get(self, session: requests.Session, url: str) -> requests.Response:
+    def _get(self, session: requests.Session, url: str) -> _Answer:
         import requests  # noqa: PLC0415 -- loaded only where a PCCS is used
+        import urllib3  # noqa: PLC0415 -- the same
 
         try:
-            response = session.get(url, timeout=self._timeout_seconds, allow_redirects=False)
-        except requests.RequestException as error:
+            with session.get(
+                url,
+                timeout=self._timeout_seconds,
+                verify=self._ca,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                body = response.raw.read(MAX_COLLATERAL_BYTES + 1, decode_content=True)
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise CollateralUnavailable(
                 f"the PCCS does not answer at {url}: {type(error).__name__}",
                 hint="check the URL, the network and, with HTTPS, the CA of the PCCS",
@@ -181,23 +195,23 @@ class PccsCollateral:
                 f"the PCCS answers {response.status_code} at {url}",
                 hint="register the platform with the PCCS, or refresh the PCCS",
             )
-        if len(response.content) > MAX_COLLATERAL_BYTES:
-            raise CollateralUnavailable(f"the PCCS answers with too much at {url}")
-        return response
+        if len(body) > MAX_COLLATERAL_BYTES:
+            raise self._unusable("an answer is too large")
+        return _Answer(response.headers, body)
 
-    def _chain(self, response: requests.Response, *names: str) -> str:
+    def _chain(self, answer: _Answer, *names: str) -> str:
         for name in names:
-            if name in response.headers:
-                return unquote(response.headers[name])
+            if name in answer.headers:
+                return unquote(answer.headers[name])
         raise self._unusable(f"there is no header {names[0]}")
 
-    def _signed(self, response: requests.Response, name: str) -> tuple[str, str]:
+    def _signed(self, answer: _Answer, name: str) -> tuple[str, str]:
         """Cut the exact signed string out of the body; writing it anew could change it."""
-        text = response.text
-        start = re.match(rf'\s*\{{\s*"{name}"\s*:\s*', text)
-        if start is None:
-            raise self._unusable(f'the answer does not start with "{name}"')
         try:
+            text = answer.body.decode()
+            start = re.match(rf'\s*\{{\s*"{name}"\s*:\s*', text)
+            if start is None:
+                raise self._unusable(f'the answer does not start with "{name}"')
             _, end = json.JSONDecoder().raw_decode(text, start.end())
             signature: Any = json.loads(text)["signature"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:

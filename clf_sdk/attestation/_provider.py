@@ -72,6 +72,8 @@ class GramineProvider:
                     written = file.write(report_data)
                 with (self._root / "quote").open("rb") as file:
                     quote = file.read(MAX_QUOTE_BYTES + 1)
+        except EvidenceUnavailable:  # an OSError too, but one that has its reason
+            raise
         except OSError as error:
             raise EvidenceUnavailable(
                 f"no quote from {self._root}: {error.strerror or error}",

@@ -45,7 +45,7 @@ def report_body(
 
 
 def quote_tail(pki: SimulatedPki, attestation_key: ec.EllipticCurvePrivateKey) -> bytes:
-    """Return what follows the ISV signature: attestation key, QE report, authentication data, chain."""
+    """Return what follows the ISV signature: attestation key, QE report, auth data, chain."""
     point = attestation_key.public_key().public_bytes(
         Encoding.X962, PublicFormat.UncompressedPoint
     )[1:]

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from clf_sdk import attestation
+
+
+def test_public_surface_is_pinned() -> None:
+    assert sorted(attestation.__all__) == [
+        "Binding",
+        "Collateral",
+        "CollateralSource",
+        "EnclavePolicy",
+        "Evidence",
+        "EvidenceProvider",
+        "FileCollateral",
+        "GramineProvider",
+        "PccsCollateral",
+        "QuoteFields",
+        "RatlsEvidence",
+        "SimulatedPlatform",
+        "SimulatedProvider",
+        "TrustAnchor",
+        "VerifiedEnclave",
+        "create_simulation",
+        "evidence_from_ratls_certificate",
+        "parse_quote",
+        "simulated_measurement",
+        "verify_quote",
+    ]
+    assert all(hasattr(attestation, name) for name in attestation.__all__)
+
+
+def test_import_is_light() -> None:
+    heavy = ("requests", "pandas", "pyarrow", "numpy", "asyncio")
+    code = f"import sys, clf_sdk.attestation; print([m for m in {heavy} if m in sys.modules])"
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert output.strip() == "[]"
