@@ -20,7 +20,7 @@ def _beneath_nulls(array: pa.Array, valid: list[bool]) -> pa.Array:
     if pa.types.is_struct(array.type):
         children = [array.field(i) for i in range(array.type.num_fields)]
     elif pa.types.is_nested(array.type):
-        children = [array.values]
+        children = [array.values]  # noqa: PD011 - an Arrow list, not a pandas Series
     own = 1 if pa.types.is_struct(array.type) or pa.types.is_fixed_size_list(array.type) else 2
     buffers = array.buffers()[1:own] if children else array.buffers()[1:]
     return pa.Array.from_buffers(array.type, len(array), [bits, *buffers], children=children)
