@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import pyarrow as pa
 
 from clf_sdk.sealed._batch import batch_of
+from clf_sdk.sealed._dictionaries import unify_dictionaries
 from clf_sdk.sealed._manifest import MAX_ROWS_PER_GROUP
 
 
@@ -18,11 +19,16 @@ def _slices(batch: pa.RecordBatch, target_bytes: int) -> Iterator[pa.RecordBatch
         yield batch.slice(start, rows)
 
 
-def _merge(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+def _merge(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
     if len(batches) == 1:
-        return batches[0]
-    table = pa.Table.from_batches(batches).combine_chunks()
-    return table.to_batches()[0]
+        return batches
+    table = unify_dictionaries(pa.Table.from_batches(batches))
+    try:
+        merged: list[pa.RecordBatch] = table.combine_chunks().to_batches()
+    except pa.ArrowInvalid:
+        # Dictionaries that one index type can't count together.
+        return batches
+    return merged
 
 
 def _without_columns(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -50,13 +56,13 @@ def cut(
             size = piece.nbytes
             too_much = pending_bytes + size > target_bytes * 3 // 2
             if pending and (too_much or pending_rows + piece.num_rows > MAX_ROWS_PER_GROUP):
-                yield _merge(pending)
+                yield from _merge(pending)
                 pending, pending_bytes, pending_rows = [], 0, 0
             pending.append(piece)
             pending_bytes += size
             pending_rows += piece.num_rows
             if pending_bytes * 2 >= target_bytes:
-                yield _merge(pending)
+                yield from _merge(pending)
                 pending, pending_bytes, pending_rows = [], 0, 0
     if pending:
-        yield _merge(pending)
+        yield from _merge(pending)

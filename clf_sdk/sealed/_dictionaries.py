@@ -44,16 +44,26 @@ def _unify_ordered(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def unify_dictionaries(table: pa.Table) -> pa.Table:
-    """Give every dictionary column one dictionary; an ordered one keeps the order of its levels."""
-    try:
-        ordered = {
-            i: _unify_ordered(field.name, table.column(i))
-            for i, field in enumerate(table.schema)
-            if types.is_dictionary(field.type) and field.type.ordered
-        }
-        unified = table.unify_dictionaries()
-    except pa.ArrowException:
-        raise Malformed("the row groups of a column have too many categories together") from None
-    for i, column in ordered.items():
-        unified = unified.set_column(i, table.schema.field(i), column)
-    return unified
+    """Give every dictionary column one dictionary; an ordered one keeps the order of its levels.
+
+    A column with more values than its index type counts keeps one dictionary for each chunk.
+
+    Raises
+    ------
+    Malformed
+        Chunks of an ordered dictionary contradict each other.
+    """
+    for i, field in enumerate(table.schema):
+        if not types.is_dictionary(field.type):
+            continue
+        column = table.column(i)
+        try:
+            unified = (
+                _unify_ordered(field.name, column)
+                if field.type.ordered
+                else column.unify_dictionaries()
+            )
+        except pa.ArrowInvalid:
+            continue
+        table = table.set_column(i, field, unified)
+    return table

@@ -219,7 +219,8 @@ def open_table(
     Returns
     -------
     pyarrow.Table
-        One chunk for each row group; dictionary columns share one dictionary.
+        One chunk for each row group; a dictionary column has one dictionary, if its index type
+        can count all values.
 
     Raises
     ------

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from clf_sdk.errors import Malformed
 from clf_sdk.sealed import describe_schema, normalise_batch, normalise_schema
 
 _DAY = dt.date(2026, 2, 3)
@@ -105,6 +106,36 @@ def test_an_ordered_dictionary_keeps_its_order_across_row_groups(seal: Any) -> N
     for chunk in opened["risk"].chunks:
         assert chunk.dictionary.to_pylist() == ["low", "mid", "high"]
     assert opened["risk"].to_pylist() == ["mid", "high", "low", "mid"]
+
+
+def test_ordered_dictionaries_that_differ_are_merged_in_order(seal: Any) -> None:
+    def chunk(*levels: str) -> pa.Array:
+        indices = pa.array(range(len(levels)), pa.int8())
+        return pa.DictionaryArray.from_arrays(indices, list(levels), ordered=True)
+
+    column = pa.chunked_array([chunk("low", "high"), chunk("low", "mid", "high")])
+    (opened,) = seal(pa.table({"risk": column})).open()["risk"].chunks
+    assert opened.dictionary.to_pylist() == ["low", "mid", "high"]
+    assert opened.to_pylist() == column.to_pylist()
+    contradiction = pa.chunked_array([chunk("low", "high"), chunk("high", "low")])
+    with pytest.raises(Malformed, match="'risk'"):
+        seal(pa.table({"risk": contradiction}))
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_dictionaries_that_one_index_type_cannot_count_stay_apart(
+    ordered: bool,  # noqa: FBT001 - a test parameter
+    seal: Any,
+) -> None:
+    indices = pa.array(range(100), pa.int8())
+    chunks = [
+        pa.DictionaryArray.from_arrays(indices, [f"{kind}{i}" for i in range(100)], ordered=ordered)
+        for kind in "ab"
+    ]
+    table = pa.table({"c": pa.chunked_array(chunks)})
+    sealed = seal(table)
+    assert len(sealed.manifest.row_groups) == 2
+    assert sealed.open().to_pylist() == table.to_pylist()
 
 
 def test_an_empty_table_keeps_its_schema_and_has_no_row_groups(seal: Any) -> None:
