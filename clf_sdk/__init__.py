@@ -1,1 +1,69 @@
-"""CLF: one analysis over the joined data of several owners who show it to nobody."""
+"""CLF: one analysis over the joined data of several owners who show it to nobody.
+
+Use it as ``import clf_sdk as clf``. Everything public stands in ``__all__``; names are loaded when
+they are first used, so that the import itself is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clf_sdk._connection import Connection, connect
+    from clf_sdk._fetch import fetch
+    from clf_sdk._job import GLM, Job
+    from clf_sdk._policy import Policy
+    from clf_sdk._recipient import RecipientKey
+    from clf_sdk._result import Result
+    from clf_sdk._run import Run, run
+    from clf_sdk._share import share
+    from clf_sdk._table import SharedTable
+    from clf_sdk.attestation import EnclavePolicy
+    from clf_sdk.errors import ClfError
+
+__all__ = [
+    "GLM",
+    "ClfError",
+    "Connection",
+    "EnclavePolicy",
+    "Job",
+    "Policy",
+    "RecipientKey",
+    "Result",
+    "Run",
+    "SharedTable",
+    "connect",
+    "fetch",
+    "run",
+    "share",
+]
+
+_HOME = {
+    "GLM": "_job",
+    "ClfError": "errors",
+    "Connection": "_connection",
+    "EnclavePolicy": "attestation",
+    "Job": "_job",
+    "Policy": "_policy",
+    "RecipientKey": "_recipient",
+    "Result": "_result",
+    "Run": "_run",
+    "SharedTable": "_table",
+    "connect": "_connection",
+    "fetch": "_fetch",
+    "run": "_run",
+    "share": "_share",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -22,7 +22,7 @@ the operator. Messages never contain a cell value, a key or a token. ::
     │   ├── QuoteUnverified                      a signature or certificate chain does not hold
     │   ├── AnchorMismatch                       the chain ends in another root than the one trusted
     │   ├── CollateralMalformed                  collateral that can't be read
-    │   ├── CollateralExpired                    the time lies outside the validity of the collateral
+    │   ├── CollateralExpired                    the time lies outside the collateral's validity
     │   ├── CollateralUnavailable                no collateral to be had
     │   ├── PlatformRevoked                      the platform's certificate or TCB is revoked
     │   ├── TcbStatusRefused                     the policy does not allow this TCB status

@@ -1,5 +1,101 @@
 """The documents that cross a wire, and the canonical JSON they are hashed in."""
 
 from clf_sdk.protocol._canonical import Json, canonical_json, digest, parse_json
+from clf_sdk.protocol._document import (
+    PROTOCOL_VERSION,
+    Document,
+    Identifier,
+    Mode,
+    Name,
+    Sha256,
+    check_name,
+)
+from clf_sdk.protocol._job import (
+    InnerJoin,
+    JobDocument,
+    JobInput,
+    Operation,
+    PublicKeyDocument,
+    SealedMessage,
+)
+from clf_sdk.protocol._owner import (
+    ColumnDescription,
+    Problem,
+    ServerInfo,
+    TableDescription,
+    TableList,
+    UploadRequest,
+    UploadTicket,
+)
+from clf_sdk.protocol._problem import error_from_problem
+from clf_sdk.protocol._profile import Profile, Role, write_private
+from clf_sdk.protocol._result import (
+    RESULT_SIGNATURE,
+    ResultEnvelope,
+    RunResults,
+    SignedResult,
+    result_key_info,
+)
+from clf_sdk.protocol._run import Endpoint, RunRequest
+from clf_sdk.protocol._session import (
+    SESSION_SIGNATURE,
+    BlobAccess,
+    Challenge,
+    GrantedInput,
+    InputKeys,
+    ResultAccess,
+    Session,
+    SessionAnswer,
+    SessionKeys,
+    SessionRequest,
+    session_keys_info,
+)
 
-__all__ = ["Json", "canonical_json", "digest", "parse_json"]
+__all__ = [
+    "PROTOCOL_VERSION",
+    "RESULT_SIGNATURE",
+    "SESSION_SIGNATURE",
+    "BlobAccess",
+    "Challenge",
+    "ColumnDescription",
+    "Document",
+    "Endpoint",
+    "GrantedInput",
+    "Identifier",
+    "InnerJoin",
+    "InputKeys",
+    "JobDocument",
+    "JobInput",
+    "Json",
+    "Mode",
+    "Name",
+    "Operation",
+    "Problem",
+    "Profile",
+    "PublicKeyDocument",
+    "ResultAccess",
+    "ResultEnvelope",
+    "Role",
+    "RunRequest",
+    "RunResults",
+    "SealedMessage",
+    "ServerInfo",
+    "Session",
+    "SessionAnswer",
+    "SessionKeys",
+    "SessionRequest",
+    "Sha256",
+    "SignedResult",
+    "TableDescription",
+    "TableList",
+    "UploadRequest",
+    "UploadTicket",
+    "canonical_json",
+    "check_name",
+    "digest",
+    "error_from_problem",
+    "parse_json",
+    "result_key_info",
+    "session_keys_info",
+    "write_private",
+]

@@ -1,0 +1,91 @@
+"""``clf share``, ``clf run`` and ``clf fetch``: what notebooks do, from a shell."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from clf_sdk import RecipientKey
+
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_PROFILES = click.option(
+    "--profile",
+    "profiles",
+    type=_FILE,
+    multiple=True,
+    required=True,
+    help="Profile of one of the job's owners; repeat it for each.",
+)
+_KEY = click.option("--key", type=_FILE, help="Key file of the recipient; by default your own key.")
+
+
+def _key(path: Path | None) -> RecipientKey:
+    from clf_sdk import RecipientKey
+
+    return RecipientKey.mine() if path is None else RecipientKey.load(path)
+
+
+@click.command()
+@click.argument("file", type=_FILE)
+@click.option("--name", required=True, help="Name of the table.")
+@click.option("--profile", type=_FILE, required=True, help="Owner's profile file.")
+@click.option("--policy", "policy_file", type=_FILE, required=True, help="Policy, as JSON.")
+def share(file: Path, name: str, profile: Path, policy_file: Path) -> None:
+    """Publish a Parquet or CSV file through an owner's server."""
+    import clf_sdk as clf
+    from clf_sdk.protocol import parse_json
+
+    policy = clf.Policy.from_json(parse_json(policy_file.read_bytes(), what="policy file"))
+    table = clf.share(file, name=name, policy=policy, to=profile)
+    click.echo(json.dumps({"table": table.name, "version": table.version, "rows": table.rows}))
+
+
+@click.command()
+@click.argument("job", type=_FILE)
+@_PROFILES
+@click.option("--enclave", help="Address of a running enclave (`clf enclave serve`).")
+@click.option(
+    "--insecure-simulation",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="INSECURE: use the simulated TEE of this directory instead of SGX.",
+)
+def run(
+    job: Path, profiles: tuple[Path, ...], enclave: str | None, insecure_simulation: Path | None
+) -> None:
+    """Run a job file in an enclave, and print the run's id."""
+    import clf_sdk as clf
+
+    connections = [clf.connect(profile) for profile in profiles]
+    loaded = clf.Job.load(job, endpoints=[connection.endpoint for connection in connections])
+    finished = clf.run(loaded, enclave=enclave, insecure_simulation=insecure_simulation)
+    click.echo(json.dumps({"run": finished.id, "job": loaded.digest}))
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@_PROFILES
+@_KEY
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Directory for one Parquet file an output; by default the outputs are printed.",
+)
+def fetch(run_id: str, profiles: tuple[Path, ...], key: Path | None, output: Path | None) -> None:
+    """Fetch and decrypt the outputs of a run."""
+    import pyarrow.parquet as pq
+
+    import clf_sdk as clf
+
+    connections = [clf.connect(profile) for profile in profiles]
+    result = clf.fetch(run_id, connections=connections, key=_key(key))
+    if output is None:
+        click.echo(result.summary())
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    for name, table in result.outputs.items():
+        pq.write_table(table, output / f"{name}.parquet")
+        click.echo(output / f"{name}.parquet")

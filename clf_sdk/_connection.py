@@ -1,0 +1,170 @@
+"""A connection to one owner's server."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from clf_sdk._http import HttpClient
+from clf_sdk._table import SharedTable
+from clf_sdk.errors import ConfigurationError, NotFound, ServerIdentityMismatch
+from clf_sdk.keys import server_id
+from clf_sdk.protocol import Endpoint, Profile, ServerInfo, TableList, check_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_made: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+class Connection:
+    """A connection to one owner's server, from `connect`.
+
+    Attributes
+    ----------
+    profile
+        What it was made from.
+    mode
+        ``"dcap"``, or ``"simulation"`` when the server trusts a simulated TEE.
+    """
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self.http = HttpClient(profile)
+        info = self.http.ask(ServerInfo, "GET", "/v1/info")
+        if info.server != profile.server or server_id(info.public_key) != profile.server:
+            raise ServerIdentityMismatch(
+                f"the server at {profile.url} is not the one of the profile",
+                hint="ask its operator for the current profile",
+            )
+        self.mode = info.mode
+
+    def __repr__(self) -> str:
+        warning = ", INSECURE SIMULATION" if self.mode == "simulation" else ""
+        profile = self.profile
+        return (
+            f"Connection({profile.name!r}, {profile.role}, {profile.url}, "
+            f"server={profile.server[:12]}…{warning})"
+        )
+
+    @property
+    def name(self) -> str:
+        """Name of the server."""
+        return self.profile.name
+
+    @property
+    def server(self) -> str:
+        """Identity of the server: 64 hex digits."""
+        return self.profile.server
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where an enclave reaches the server."""
+        return Endpoint(server=self.server, url=self.profile.url, ca=self.profile.ca)
+
+    def table(self, name: str) -> SharedTable:
+        """Return a table of this server.
+
+        Raises
+        ------
+        NotFound
+            There is none of that name; the message lists those that there are.
+        """
+        check_name(name, what="a table")
+        listed = self.http.ask(TableList, "GET", "/v1/tables").tables
+        for description in listed:
+            if description.name == name:
+                return SharedTable(self, description)
+        names = ", ".join(description.name for description in listed) or "none"
+        raise NotFound(f"{self.name!r} has no table {name!r}", hint=f"it has: {names}")
+
+    def tables(self) -> pd.DataFrame:
+        """List the tables of this server.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a table, with ``name``, ``rows``, ``columns``, ``sealed_bytes``, ``version`` and
+            ``shared_at`` (UTC).
+        """
+        import pandas as pd  # noqa: PLC0415 - only this method needs pandas
+
+        listed = self.http.ask(TableList, "GET", "/v1/tables").tables
+        rows: list[dict[str, Any]] = [
+            {
+                "name": entry.name,
+                "rows": entry.rows,
+                "columns": len(entry.columns),
+                "sealed_bytes": entry.sealed_bytes,
+                "version": entry.version,
+                "shared_at": pd.Timestamp(entry.created_at, unit="s", tz="UTC"),
+            }
+            for entry in listed
+        ]
+        columns = ["name", "rows", "columns", "sealed_bytes", "version", "shared_at"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def drop(self, name: str) -> None:
+        """Destroy a table: its keys first, then its bytes.
+
+        Raises
+        ------
+        NotFound
+            There is none of that name.
+        """
+        check_name(name, what="a table")
+        self.http.send("DELETE", f"/v1/tables/{name}")
+
+    def close(self) -> None:
+        """Close all connections to the server."""
+        _made.discard(self)
+        self.http.close()
+
+
+def connect(profile: str | os.PathLike[str] | Profile) -> Connection:
+    """Connect to an owner's server.
+
+    Parameters
+    ----------
+    profile
+        Profile file that the server's operator gave you, or its path.
+
+    Raises
+    ------
+    ConfigurationError
+        The file is not a profile.
+    TransportError
+        The server can't be reached.
+    ServerIdentityMismatch
+        Another server answers there.
+    """
+    connection = Connection(profile if isinstance(profile, Profile) else Profile.load(profile))
+    _made.add(connection)
+    return connection
+
+
+def connections_to(servers: Iterable[str]) -> list[Connection]:
+    """Return this process's connections to some servers, one for each, in that order."""
+    by_server = {connection.server: connection for connection in _made}
+    return [by_server[server] for server in servers if server in by_server]
+
+
+def only_connection() -> Connection:
+    """Return the one connection that this process has made.
+
+    Raises
+    ------
+    ConfigurationError
+        There is none, or there are several.
+    """
+    made = list(_made)
+    if len(made) != 1:
+        raise ConfigurationError(
+            "no server is connected" if not made else f"{len(made)} servers are connected",
+            hint="connect with clf.connect(profile)"
+            if not made
+            else "say which one, with to=connection",
+        )
+    return made[0]

@@ -1,0 +1,190 @@
+"""Doctor visits explained: an insurer, a clinic and a hospital fit one Poisson regression.
+
+Data: RAND Health Insurance Experiment, 20,190 people, public domain, as statsmodels ships it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import clf_sdk as clf
+from clf_sdk._server_process import ServerProcess
+from clf_sdk.attestation import EnclavePolicy, create_simulation
+from clf_sdk.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KEY = "person_id"
+OUTCOME = "mdvis"
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "insurer": ("lncoins", "idp", "lpi", "fmde"),
+    "clinic": ("physlm", "disea", "hlthg", "hlthf", "hlthp"),
+    "hospital": (OUTCOME,),
+}
+TABLES: Mapping[str, str] = {"insurer": "plans", "clinic": "health", "hospital": "visits"}
+PREDICTORS = (*COLUMNS["insurer"], *COLUMNS["clinic"])
+
+
+@dataclass(frozen=True)
+class DemoOutcome:
+    """All that the demonstration found.
+
+    Attributes
+    ----------
+    result
+        What the analyst fetched.
+    reference
+        Coefficients of the pooled fit, by term.
+    owners, server_pids, enclave_pid
+        Which processes took part.
+    shared
+        What each owner shared.
+    events
+        What the enclave's host was told.
+    timings
+        Seconds for each stage.
+    """
+
+    result: clf.Result
+    reference: Mapping[str, float]
+    owners: tuple[str, ...]
+    server_pids: tuple[int, ...]
+    enclave_pid: int
+    shared: tuple[clf.SharedTable, ...]
+    events: tuple[Mapping[str, Any], ...]
+    timings: Mapping[str, float]
+
+    @property
+    def coefficients(self) -> dict[str, float]:
+        """Coefficients of the joint fit, by term."""
+        frame = self.result.to_pandas("coefficients")
+        return dict(zip(frame["term"], frame["coefficient"], strict=True))
+
+    @property
+    def max_abs_difference(self) -> float:
+        """Largest distance between a joint and a pooled coefficient."""
+        joint = self.coefficients
+        if set(joint) != set(self.reference):
+            return float("inf")
+        return max(abs(joint[term] - value) for term, value in self.reference.items())
+
+
+class _Timer:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[stage] = time.perf_counter() - started
+
+
+def load_people() -> pd.DataFrame:
+    """Load the experiment's people, each with an id."""
+    try:
+        from statsmodels.datasets import randhie  # noqa: PLC0415 - the demo alone needs it
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            "the demonstration needs statsmodels", hint="pip install 'clf-sdk[demo]'"
+        ) from error
+    people: pd.DataFrame = randhie.load_pandas().data
+    people.insert(0, KEY, range(1, len(people) + 1))
+    return people
+
+
+def pooled_fit(people: pd.DataFrame) -> dict[str, float]:
+    """Fit the same model where one party sees everything: the reference."""
+    import statsmodels.api as sm  # noqa: PLC0415 - the demo alone needs it
+
+    design = sm.add_constant(people[list(PREDICTORS)])
+    fitted = sm.Poisson(people[OUTCOME], design).fit(disp=False, method="newton", tol=1e-12)
+    return {str(term): float(value) for term, value in fitted.params.items()}
+
+
+def _program_policy() -> EnclavePolicy:
+    """Pin the enclave app of this installation; owners would review it, then pin it."""
+    import subprocess  # noqa: PLC0415 - the demo alone needs it
+    import sys  # noqa: PLC0415 - the demo alone needs it
+
+    command = [sys.executable, "-m", "clf_enclave", "measure"]
+    measured = subprocess.run(command, capture_output=True, text=True, check=True)
+    return EnclavePolicy(mrenclave=measured.stdout.strip())
+
+
+def run_demo(folder: Path | None = None) -> DemoOutcome:
+    """Run the whole demonstration, in a folder that is removed afterwards unless it is given."""
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="clf-demo-") as temporary:
+            return run_demo(Path(temporary))
+    timer = _Timer()
+    with timer("total"), contextlib.ExitStack() as cleanup:
+        return _run(folder, timer, cleanup)
+
+
+def _run(folder: Path, timer: _Timer, cleanup: contextlib.ExitStack) -> DemoOutcome:
+    with timer("load"):
+        people = load_people()
+    with timer("start_servers"):
+        simulation = folder / "simulation"
+        create_simulation(simulation)
+        servers = {}
+        for owner in COLUMNS:
+            server = ServerProcess(
+                folder / owner, name=owner, insecure_simulation=simulation / "anchor.pem"
+            )
+            server.start()
+            cleanup.callback(server.stop)
+            servers[owner] = server
+        pids = tuple(server.pid or 0 for server in servers.values())
+
+    # Each owner, in a notebook of its own: share one frame under a policy.
+    with timer("share"):
+        policy = clf.Policy(enclave=_program_policy(), operations=["glm"])
+        for number, (owner, columns) in enumerate(COLUMNS.items()):
+            frame = people[[KEY, *columns]].sample(frac=1, random_state=number)
+            connection = clf.connect(servers[owner].owner)
+            cleanup.callback(connection.close)
+            clf.share(frame, name=TABLES[owner], policy=policy, to=connection, progress=False)
+
+    # The analyst, with an analyst's profile of each server: build the job and run it.
+    analyst = [clf.connect(server.analyst) for server in servers.values()]
+    for connection in analyst:
+        cleanup.callback(connection.close)
+    key = clf.RecipientKey.create()
+    tables = {
+        owner: connection.table(TABLES[owner])
+        for owner, connection in zip(COLUMNS, analyst, strict=True)
+    }
+    job = clf.Job(
+        name="doctor-visits",
+        purpose="How do cost sharing and health explain the number of doctor visits?",
+        inputs=tables,
+        on=KEY,
+        operation=clf.GLM(outcome=OUTCOME, predictors=PREDICTORS, family="poisson"),
+        recipients=[key],
+    )
+    with timer("run"):
+        run = clf.run(job, insecure_simulation=simulation, progress=False)
+    with timer("fetch"):
+        result = clf.fetch(run, connections=analyst, key=key)
+    with timer("pooled_fit"):
+        reference = pooled_fit(people)
+    events = tuple(run.events)
+    return DemoOutcome(
+        result=result,
+        reference=reference,
+        owners=tuple(COLUMNS),
+        server_pids=pids,
+        enclave_pid=next(int(event["pid"]) for event in events if event["event"] == "process"),
+        shared=tuple(tables.values()),
+        events=events,
+        timings=timer.seconds,
+    )

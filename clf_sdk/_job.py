@@ -1,0 +1,229 @@
+"""Jobs: what an analyst wants to have computed, on whose tables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from clf_sdk._recipient import RecipientKey
+from clf_sdk._table import SharedTable
+from clf_sdk.errors import ConfigurationError, InvalidJob, Malformed
+from clf_sdk.protocol import (
+    Endpoint,
+    InnerJoin,
+    JobDocument,
+    JobInput,
+    Operation,
+    PublicKeyDocument,
+    canonical_json,
+    check_name,
+    parse_json,
+)
+
+
+class _Operation(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    def parameters(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class GLM:
+    """A generalised linear model.
+
+    Parameters
+    ----------
+    outcome
+        Column that is explained.
+    predictors
+        Columns that explain it; by default all others but the keys.
+    family
+        Distribution of the outcome, each with its canonical link.
+    intercept
+        Whether the model has a constant term.
+    confidence
+        Level of the intervals.
+    missing
+        What to do with rows that lack a value: ``"drop"`` them or ``"refuse"``.
+    """
+
+    outcome: str
+    predictors: Sequence[str] | None = None
+    family: Literal["gaussian", "binomial", "poisson"]
+    intercept: bool = True
+    confidence: float = 0.95
+    missing: Literal["drop", "refuse"] = "drop"
+    name: str = field(default="glm", init=False, repr=False)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the operation's parameters as they stand in the job."""
+        return {
+            "outcome": self.outcome,
+            "predictors": None if self.predictors is None else list(self.predictors),
+            "family": self.family,
+            "intercept": self.intercept,
+            "confidence": self.confidence,
+            "missing": self.missing,
+        }
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job: inputs, how they are joined, one operation, and who may read the result.
+
+    Parameters
+    ----------
+    name
+        What the job is called.
+    inputs
+        Tables by the name they have in this job, or a list of tables with distinct names. Choose
+        columns with ``table[["a", "b"]]``.
+    on
+        Key column or columns of the inner join.
+    operation
+        For example `GLM`.
+    purpose
+        In plain words, for the owners.
+    recipients
+        Public keys that may read the result; by default this user's own key.
+
+    Raises
+    ------
+    InvalidJob
+        The parts do not fit together.
+    """
+
+    document: JobDocument
+    endpoints: tuple[Endpoint, ...] = field(repr=False, compare=False)
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        inputs: Mapping[str, SharedTable] | Sequence[SharedTable],
+        on: str | Sequence[str],
+        operation: _Operation,
+        purpose: str = "",
+        recipients: Sequence[RecipientKey | PublicKeyDocument] | None = None,
+    ) -> None:
+        check_name(name, what="a job")
+        tables = (
+            dict(inputs) if isinstance(inputs, Mapping) else {table.name: table for table in inputs}
+        )
+        if not tables or len(tables) != len(inputs):
+            raise InvalidJob(
+                "a job needs inputs with distinct names",
+                hint="name them with a dictionary: inputs={'clinic': table, …}",
+            )
+        keys = [on] if isinstance(on, str) else list(on)
+        chosen = [RecipientKey.mine()] if recipients is None else list(recipients)
+        public = [key if isinstance(key, PublicKeyDocument) else key.public for key in chosen]
+        try:
+            document = JobDocument(
+                clf=1,
+                type="job",
+                name=name,
+                purpose=purpose,
+                inputs=[_input(alias, table, keys) for alias, table in tables.items()],
+                align=InnerJoin(kind="inner_join", keys=keys),
+                operation=Operation(name=operation.name, parameters=operation.parameters()),
+                recipients=public,
+            )
+        except ValueError as error:
+            raise _invalid(error) from None
+        connections = {table.connection.server: table.connection for table in tables.values()}
+        object.__setattr__(self, "document", document)
+        object.__setattr__(
+            self, "endpoints", tuple(connection.endpoint for connection in connections.values())
+        )
+
+    def __repr__(self) -> str:
+        document = self.document
+        inputs = ", ".join(entry.name for entry in document.inputs)
+        return (
+            f"Job({document.name!r}: {document.operation.name} on {inputs}; "
+            f"digest {self.digest[:12]}…)"
+        )
+
+    @property
+    def name(self) -> str:
+        """Name of the job."""
+        return self.document.name
+
+    @property
+    def digest(self) -> str:
+        """Identity of the job: SHA-256 of its canonical JSON, 64 hex digits."""
+        return self.document.digest
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the job document (docs/protocol.md §3)."""
+        return self.document.to_json()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the job document to a file."""
+        Path(path).write_bytes(canonical_json(self.to_json()) + b"\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, endpoints: Sequence[Endpoint]) -> Job:
+        """Read a job document from a file.
+
+        Parameters
+        ----------
+        path
+            The file.
+        endpoints
+            Where the servers of its inputs can be reached.
+
+        Raises
+        ------
+        ConfigurationError
+            The file can't be read.
+        InvalidJob
+            It is not a job document.
+        """
+        try:
+            document = JobDocument.parse(parse_json(Path(path).read_bytes(), what="job file"))
+        except OSError as error:
+            raise ConfigurationError(f"{path} can't be read: {error.strerror}") from error
+        except Malformed as error:
+            raise InvalidJob(f"{path} is not a job: {error.message}") from error
+        job = cls.__new__(cls)
+        object.__setattr__(job, "document", document)
+        object.__setattr__(job, "endpoints", tuple(endpoints))
+        return job
+
+
+def _input(alias: str, table: SharedTable, keys: Sequence[str]) -> JobInput:
+    check_name(alias, what="an input")
+    columns = None if table.columns is None else list(table.columns)
+    if columns is not None:
+        columns = [*(key for key in keys if key not in columns), *columns]
+    known = [column.name for column in table.description.columns]
+    if missing := [key for key in keys if key not in known]:
+        raise InvalidJob(
+            f"table {table.name!r} has no key column {missing[0]!r}",
+            hint=f"it has: {', '.join(known[:20])}",
+        )
+    return JobInput(
+        name=alias,
+        server=table.connection.server,
+        table=table.name,
+        version=table.version,
+        columns=columns,
+    )
+
+
+def _invalid(error: ValueError) -> InvalidJob:
+    if isinstance(error, InvalidJob):
+        return error
+    from pydantic import ValidationError  # noqa: PLC0415 - only needed for the message
+
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return InvalidJob(f"{place or 'the job'}: {first['msg']}")
+    return InvalidJob(str(error))

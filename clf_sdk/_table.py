@@ -1,0 +1,86 @@
+"""A table on an owner's server, as its users see it: a description, never a value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from clf_sdk.errors import NotFound
+from clf_sdk.protocol import TableDescription
+
+if TYPE_CHECKING:
+    from clf_sdk._connection import Connection
+
+_SHORT = 12
+
+
+@dataclass(frozen=True)
+class SharedTable:
+    """A sealed table on a server, from `share` or `Connection.table`.
+
+    Attributes
+    ----------
+    connection
+        The server.
+    description
+        Name, version, rows, columns and types.
+    columns
+        The columns that a job may ask for; None means all.
+    """
+
+    connection: Connection = field(repr=False)
+    description: TableDescription
+    columns: tuple[str, ...] | None = None
+
+    def __repr__(self) -> str:
+        chosen = len(self.description.columns) if self.columns is None else len(self.columns)
+        warning = ", INSECURE SIMULATION" if self.connection.mode == "simulation" else ""
+        return (
+            f"SharedTable({self.name!r} on {self.connection.name!r}, {self.rows:,} rows, "
+            f"{chosen:,} columns, version {self.version[:_SHORT]}…{warning})"
+        )
+
+    @property
+    def name(self) -> str:
+        """Name of the table."""
+        return self.description.name
+
+    @property
+    def version(self) -> str:
+        """Dataset version: 64 hex digits that change with the content."""
+        return self.description.version
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return self.description.rows
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether `share` found the same content on the server already."""
+        return self.description.unchanged
+
+    def select(self, columns: Sequence[str]) -> SharedTable:
+        """Return the same table, restricted to some columns.
+
+        Raises
+        ------
+        NotFound
+            The table has no such column; the message names near ones.
+        """
+        import difflib  # noqa: PLC0415 - only needed for the message
+
+        known = [column.name for column in self.description.columns]
+        for column in columns:
+            if column not in known:
+                near = difflib.get_close_matches(str(column), known, n=3)
+                raise NotFound(
+                    f"table {self.name!r} has no column {str(column)[:80]!r}",
+                    hint=f"did you mean {', '.join(near)}?" if near else None,
+                )
+        return SharedTable(self.connection, self.description, tuple(columns))
+
+    def __getitem__(self, columns: Sequence[str]) -> SharedTable:
+        """Return the same table, restricted to some columns, as in pandas."""
+        return self.select([columns] if isinstance(columns, str) else columns)

@@ -1,0 +1,73 @@
+"""What owners and analysts say to a server (docs/protocol.md §11)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from clf_sdk.protocol._document import Base64, Document, Identifier, Mode, Name, Sha256
+
+
+class UploadRequest(Document):
+    """Announce a table. The policy is parsed by :class:`clf_sdk.Policy`."""
+
+    table: Name
+    policy: dict[str, Any]
+
+
+class UploadTicket(Document):
+    """Where to put the table's bytes."""
+
+    upload: Identifier
+
+
+class ColumnDescription(Document):
+    """Name and type of a column."""
+
+    name: str
+    type: str
+    nullable: bool
+
+
+class TableDescription(Document):
+    """What a server tells about a table; never a value of it."""
+
+    name: Name
+    version: Sha256
+    version_id: Identifier
+    rows: int
+    row_groups: int
+    columns: list[ColumnDescription]
+    sealed_bytes: int
+    created_at: int
+    policy: dict[str, Any] | None
+    unchanged: bool
+
+
+class TableList(Document):
+    """All tables of a server."""
+
+    tables: list[TableDescription]
+
+
+class ServerInfo(Document):
+    """Who a server is."""
+
+    name: Name
+    server: Sha256
+    public_key: Base64
+    mode: Mode
+    protocol_versions: list[int]
+    software: str
+
+
+class Problem(Document):
+    """An error, as ``application/problem+json`` (RFC 9457)."""
+
+    type: Literal["about:blank"]
+    title: str
+    status: int
+    code: str
+    detail: str
+    hint: str | None
+    rule: str | None
+    request_id: str

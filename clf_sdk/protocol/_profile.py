@@ -1,0 +1,75 @@
+"""The profile file: all that a person needs to reach one server."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Literal
+
+from clf_sdk.errors import ConfigurationError, FormatTooNew, Malformed
+from clf_sdk.protocol._canonical import parse_json
+from clf_sdk.protocol._document import Document, Name, Sha256
+
+Role = Literal["owner", "analyst"]
+
+
+class Profile(Document):
+    """Endpoint, certificate authority, server identity and token of one server."""
+
+    clf: Literal[1]
+    type: Literal["profile"]
+    role: Role
+    name: Name
+    url: str
+    ca: str
+    server: Sha256
+    token: str
+    expires_at: int
+
+    def __repr__(self) -> str:
+        return f"Profile({self.role} at {self.name}, {self.url}, server={self.server[:12]}…)"
+
+    __str__ = __repr__
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Profile:
+        """Read a profile file.
+
+        Raises
+        ------
+        ConfigurationError
+            There is no such file, or it is not a profile.
+        """
+        file = Path(path)
+        try:
+            return cls.parse(parse_json(file.read_bytes(), what="profile file"))
+        except OSError as error:
+            raise ConfigurationError(
+                f"the profile file {file} can't be read: {error.strerror}",
+                hint="the owner's operator makes one with `clf server init`",
+            ) from error
+        except FormatTooNew:
+            raise
+        except Malformed as error:
+            raise ConfigurationError(f"{file} is not a profile file: {error.message}") from error
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the profile, readable by its owner only, all at once."""
+        write_private(path, json.dumps(self.to_json(), indent=2).encode() + b"\n")
+
+
+def write_private(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a secret to a file of mode 0600, all at once or not at all."""
+    file = Path(path)
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(file)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

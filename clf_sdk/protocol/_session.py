@@ -1,0 +1,111 @@
+"""What an enclave and a server say to open a session (docs/protocol.md §8)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from clf_sdk.protocol._document import (
+    Base64,
+    Document,
+    Identifier,
+    Mode,
+    Name,
+    Sha256,
+    Sha512,
+)
+from clf_sdk.protocol._job import ColumnName, JobDocument, SealedMessage
+
+SESSION_SIGNATURE = "session"
+"""Domain of the signature over a session document."""
+
+
+class Challenge(Document):
+    """Step 1: the server's nonce."""
+
+    nonce: Sha256
+    server: Sha256
+    public_key: Base64
+    expires_in_seconds: int
+
+
+class SessionRequest(Document):
+    """Step 4: evidence and job. The evidence is parsed by :mod:`clf_sdk.attestation`."""
+
+    evidence: dict[str, Any]
+    job: JobDocument
+
+
+class GrantedInput(Document):
+    """One input that the server grants."""
+
+    name: Name
+    table: Name
+    version_id: Identifier
+    version: Sha256
+    columns: list[ColumnName]
+    manifest_bytes: int
+
+
+class BlobAccess(Document):
+    """How to pull ciphertext."""
+
+    url: str | None
+    ticket: str
+    expires_in_seconds: int
+
+
+class ResultAccess(Document):
+    """How to put results."""
+
+    ticket: str
+
+
+class Session(Document):
+    """Step 9: what the server grants, for its signature."""
+
+    clf: Literal[1]
+    type: Literal["session"]
+    server: Sha256
+    session: Identifier
+    nonce: Sha256
+    binding: Sha512
+    run: Identifier
+    job: Sha256
+    mode: Mode
+    inputs: list[GrantedInput]
+    keys: SealedMessage
+    blobs: BlobAccess
+    results: ResultAccess
+
+
+class SessionAnswer(Document):
+    """Step 9: the session and the signature of the server's identity key."""
+
+    session: Session
+    signature: Base64
+
+
+class InputKeys(Document):
+    """Keys of one input."""
+
+    manifest_key: Base64
+    columns: dict[ColumnName, Base64]
+
+
+class SessionKeys(Document):
+    """Step 11: plaintext of the sealed keys."""
+
+    inputs: Annotated[dict[Name, InputKeys], Field(max_length=64)]
+
+
+def session_keys_info(*, binding: str, server: str, session: str) -> dict[str, Any]:
+    """HPKE ``info`` that the session keys are bound to."""
+    return {
+        "clf": 1,
+        "type": "session-keys",
+        "binding": binding,
+        "server": server,
+        "session": session,
+    }

@@ -1,0 +1,212 @@
+"""``glm``: generalised linear models by iteratively reweighted least squares.
+
+Reveals: for each term its coefficient, standard error, statistic, p-value and interval, and the
+totals of the fit. Source: McCullagh and Nelder, *Generalized Linear Models* (1989); computed by
+statsmodels.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import statsmodels.api as sm
+from pydantic import Field
+from statsmodels.tools.sm_exceptions import (
+    ConvergenceWarning,
+    PerfectSeparationError,
+    PerfectSeparationWarning,
+)
+
+from clf_sdk.errors import InvalidJob, Malformed
+from clf_sdk.protocol import Document
+
+CONSTANT = "const"
+
+
+class GlmParameters(Document):
+    """Parameters of ``glm``.
+
+    Attributes
+    ----------
+    outcome
+        Column that is explained.
+    predictors
+        Columns that explain it, in the order of the result; null means all others.
+    family
+        Distribution, each with its canonical link: identity, logit, log.
+    intercept
+        Whether the model has a constant term, named ``const``.
+    confidence
+        Level of the intervals, between 0 and 1.
+    missing
+        What to do with rows that lack a value: leave them out, or refuse.
+    max_iterations
+        Limit of iterations.
+    """
+
+    outcome: str
+    predictors: list[str] | None = None
+    family: Literal["gaussian", "binomial", "poisson"]
+    intercept: bool = True
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    missing: Literal["drop", "refuse"] = "drop"
+    max_iterations: int = Field(default=100, ge=1, le=10_000)
+
+
+_FAMILIES = {
+    "gaussian": sm.families.Gaussian,
+    "binomial": sm.families.Binomial,
+    "poisson": sm.families.Poisson,
+}
+_TOLERANCE = 1e-12  # of the deviance, relative; tight, so that row order does not show
+
+
+def _numbers(table: pa.Table, column: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    values = table[column]
+    if pa.types.is_boolean(values.type):
+        values = values.cast(pa.int8())
+    kind = values.type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+        raise InvalidJob(
+            f"column {column!r} has type {kind}, and a model needs numbers",
+            hint="share it as numbers, for example with pandas.get_dummies",
+        )
+    numbers: np.ndarray[Any, np.dtype[np.float64]] = (
+        values.cast(pa.float64(), safe=False).combine_chunks().to_numpy(zero_copy_only=False)
+    )
+    return numbers
+
+
+def _complete(table: pa.Table, columns: list[str], missing: str) -> pa.Table:
+    chosen = table.select(columns)
+    whole: Any = pa.scalar(value=True)
+    for column in chosen.columns:
+        whole = pc.and_(whole, pc.is_valid(column))
+        if pa.types.is_floating(column.type):
+            whole = pc.and_(whole, pc.fill_null(pc.is_finite(column), fill_value=False))
+    complete = chosen.filter(whole)
+    if missing == "refuse" and len(complete) < len(chosen):
+        raise InvalidJob(
+            "some rows lack a value or hold an infinite one",
+            hint='set missing to "drop" to leave them out',
+        )
+    return complete
+
+
+def _check_outcome(outcome: np.ndarray[Any, np.dtype[np.float64]], family: str) -> None:
+    if family == "poisson" and outcome.min() < 0:
+        raise InvalidJob("the outcome of a poisson model can not be negative")
+    if family == "binomial" and not (outcome.min() >= 0 and outcome.max() <= 1):
+        raise InvalidJob("the outcome of a binomial model must lie between 0 and 1")
+
+
+def _fit(
+    outcome: np.ndarray[Any, np.dtype[np.float64]],
+    design: np.ndarray[Any, np.dtype[np.float64]],
+    parameters: GlmParameters,
+) -> Any:
+    if np.linalg.matrix_rank(design) < design.shape[1]:
+        raise InvalidJob(
+            "the predictors are collinear, so their coefficients are not determined",
+            hint="leave out predictors that follow from the others",
+        )
+    family = _FAMILIES[parameters.family]()
+    try:
+        with warnings.catch_warnings():
+            # What statsmodels warns of makes the table meaningless, so it ends the job.
+            for kind in (ConvergenceWarning, PerfectSeparationWarning, RuntimeWarning):
+                warnings.simplefilter("error", kind)
+            return sm.GLM(outcome, design, family=family).fit(
+                maxiter=parameters.max_iterations, tol=_TOLERANCE, tol_criterion="deviance"
+            )
+    except (PerfectSeparationError, PerfectSeparationWarning) as error:
+        raise InvalidJob("the outcome is perfectly separated by the predictors") from error
+    except (ConvergenceWarning, RuntimeWarning, np.linalg.LinAlgError, ValueError) as error:
+        raise InvalidJob(
+            "the model does not converge", hint="check outcome, family and predictors"
+        ) from error
+
+
+def operate(table: pa.Table, parameters: Mapping[str, Any]) -> dict[str, pa.Table]:
+    """Fit a generalised linear model.
+
+    Parameters
+    ----------
+    table
+        The aligned table, without its keys.
+    parameters
+        Fields of `GlmParameters`.
+
+    Returns
+    -------
+    dict
+        ``coefficients``: one row a term, with ``term``, ``coefficient``, ``std_error``, ``z``,
+        ``p``, ``ci_low``, ``ci_high``; and ``fit``: one row with ``family``, ``link``, ``rows``,
+        ``rows_dropped``, ``log_likelihood``, ``deviance``, ``null_deviance``, ``aic``, ``scale``,
+        ``df_residual``, ``iterations``, ``confidence``.
+
+    Raises
+    ------
+    InvalidJob
+        The parameters do not fit the table, or the model can not be fitted.
+    """
+    try:
+        chosen = GlmParameters.parse(dict(parameters))
+    except Malformed as error:
+        raise InvalidJob(f"glm: {error.message}") from error
+    predictors = chosen.predictors
+    if predictors is None:
+        predictors = [name for name in table.column_names if name != chosen.outcome]
+    columns = [chosen.outcome, *predictors]
+    for column in columns:
+        if column not in table.column_names:
+            raise InvalidJob(f"glm: the aligned table has no column {column[:80]!r}")
+    if len(set(columns)) != len(columns) or CONSTANT in predictors:
+        raise InvalidJob("glm: a column stands twice, or a predictor is called 'const'")
+    complete = _complete(table, columns, chosen.missing)
+    terms = [CONSTANT, *predictors] if chosen.intercept else list(predictors)
+    if len(complete) <= len(terms):
+        raise InvalidJob(
+            f"glm: too few complete rows for {len(terms)} terms",
+            hint="check that the keys of the inputs match",
+        )
+    design = np.column_stack([_numbers(complete, name) for name in predictors])
+    if chosen.intercept:
+        design = np.column_stack([np.ones(len(complete)), design])
+    outcome = _numbers(complete, chosen.outcome)
+    _check_outcome(outcome, chosen.family)
+    fitted = _fit(outcome, design, chosen)
+    interval = fitted.conf_int(alpha=1 - chosen.confidence)
+    coefficients = pa.table(
+        {
+            "term": pa.array(terms, pa.large_string()),
+            "coefficient": fitted.params,
+            "std_error": fitted.bse,
+            "z": fitted.tvalues,
+            "p": fitted.pvalues,
+            "ci_low": interval[:, 0],
+            "ci_high": interval[:, 1],
+        }
+    )
+    fit = pa.table(
+        {
+            "family": pa.array([chosen.family], pa.large_string()),
+            "link": pa.array([type(fitted.family.link).__name__.lower()], pa.large_string()),
+            "rows": pa.array([len(complete)], pa.int64()),
+            "rows_dropped": pa.array([len(table) - len(complete)], pa.int64()),
+            "log_likelihood": [float(fitted.llf)],
+            "deviance": [float(fitted.deviance)],
+            "null_deviance": [float(fitted.null_deviance)],
+            "aic": [float(fitted.aic)],
+            "scale": [float(fitted.scale)],
+            "df_residual": [float(fitted.df_resid)],
+            "iterations": pa.array([int(fitted.fit_history["iteration"])], pa.int64()),
+            "confidence": [chosen.confidence],
+        }
+    )
+    return {"coefficients": coefficients, "fit": fit}

@@ -1,0 +1,196 @@
+"""Pull sealed tables into the enclave: parallel ranges, one reused buffer a thread."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from queue import Empty, SimpleQueue
+
+import pyarrow as pa
+
+from clf_enclave._session import OpenSession
+from clf_enclave._transport import Channel
+from clf_sdk.errors import BindingMismatch, SealBroken, TicketRefused
+from clf_sdk.protocol import GrantedInput
+from clf_sdk.sealed import Manifest, RowGroupReader, open_manifest
+
+_MOST_WORKERS = 4
+_MOST_RENEWALS = 1000
+
+
+class TablePull:
+    """One input on its way into the enclave.
+
+    Parameters
+    ----------
+    name
+        Name of the input in the job.
+    session
+        The session that granted it.
+    renew
+        Opens another session with the same server, when tickets expire.
+    """
+
+    def __init__(self, name: str, session: OpenSession, renew: Callable[[], OpenSession]) -> None:
+        self._name = name
+        self._session = session
+        self._renew = renew
+        self._renewals = 0
+        self._lock = threading.Lock()
+        self._granted = self._input(session)
+        self.pulled_bytes = 0
+
+    def _input(self, session: OpenSession) -> GrantedInput:
+        return next(entry for entry in session.session.inputs if entry.name == self._name)
+
+    def _channel(self, session: OpenSession) -> Channel:
+        url = session.session.blobs.url
+        if url is None:
+            return Channel(session.endpoint.url, ca=session.endpoint.ca)
+        return Channel(url, ca=None)
+
+    def _next_session(self, refused: OpenSession) -> OpenSession:
+        """Return a session younger than the one whose ticket was refused."""
+        with self._lock:
+            if self._session is refused:
+                self._renewals += 1
+                if self._renewals > _MOST_RENEWALS:
+                    raise TicketRefused("the server refuses every ticket that it gives out")
+                session = self._renew()
+                if self._input(session) != self._granted:
+                    raise BindingMismatch(
+                        f"input {self._name!r} changed while it was pulled",
+                        hint="the owner shared it anew; run the job again",
+                    )
+                self._session = session
+            return self._session
+
+    def _manifest(self) -> Manifest:
+        granted = self._granted
+        buffer = memoryview(bytearray(granted.manifest_bytes))
+        path = f"/v1/blobs/{granted.version_id}/manifest"
+        with self._channel(self._session) as channel:
+            ticket = self._session.session.blobs.ticket
+            response = channel.open_range(path, ticket, 0, len(buffer))
+            channel.read_into(response, buffer)
+        return open_manifest(
+            bytes(buffer),
+            manifest_key=self._session.keys[self._name].manifest_key,
+            table=granted.table,
+            version_id=granted.version_id,
+            expected_version=granted.version,
+        )
+
+    def table(self) -> pa.Table:
+        """Pull, check, decrypt and validate the granted columns.
+
+        Raises
+        ------
+        SealBroken
+            What arrived is not what the manifest names.
+        TransportError
+            The server went away.
+        """
+        manifest = self._manifest()
+        reader = RowGroupReader(manifest, self._session.keys[self._name].columns)
+        columns = self._granted.columns
+        schema = reader.schema_of(columns)
+        numbers: SimpleQueue[int] = SimpleQueue()
+        for number in range(len(manifest.row_groups)):
+            numbers.put(number)
+        opened: list[dict[str, pa.Array]] = [{} for _ in manifest.row_groups]
+        if columns and manifest.row_groups:
+            count = min(_MOST_WORKERS, os.cpu_count() or 1, len(manifest.row_groups))
+            self._work(lambda: self._worker(reader, numbers, opened), count)
+        if not columns:
+            return _rows_only(manifest.rows)
+        return pa.Table.from_arrays(
+            [
+                pa.chunked_array([group[field.name] for group in opened], type=field.type)
+                for field in schema
+            ],
+            schema=schema,
+        )
+
+    @staticmethod
+    def _work(work: Callable[[], None], count: int) -> None:
+        with ThreadPoolExecutor(count, thread_name_prefix="pull") as pool:
+            futures = [pool.submit(work) for _ in range(count)]
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
+
+    def _worker(
+        self, reader: RowGroupReader, numbers: SimpleQueue[int], opened: list[dict[str, pa.Array]]
+    ) -> None:
+        buffer = bytearray()
+        session = self._session
+        channel = self._channel(session)
+        try:
+            while True:
+                try:
+                    number = numbers.get_nowait()
+                except Empty:
+                    return
+                while True:
+                    try:
+                        self._pull_group(channel, session, reader, number, opened[number], buffer)
+                        break
+                    except TicketRefused:
+                        channel.close()
+                        session = self._next_session(session)
+                        channel = self._channel(session)
+        except BaseException:
+            _drain(numbers)
+            raise
+        finally:
+            channel.close()
+
+    def _pull_group(
+        self,
+        channel: Channel,
+        session: OpenSession,
+        reader: RowGroupReader,
+        number: int,
+        opened: dict[str, pa.Array],
+        buffer: bytearray,
+    ) -> None:
+        """Pull one row group, segment by segment, through one buffer."""
+        path = f"/v1/blobs/{self._granted.version_id}/{number}"
+        for wanted in reader.ranges(number, self._granted.columns):
+            ticket = session.session.blobs.ticket
+            response = channel.open_range(path, ticket, wanted.start, wanted.stop)
+            position = 0
+            for part in wanted.parts:
+                gap = part.offset - position
+                needed = max(gap, part.length)
+                if len(buffer) < needed:
+                    buffer.extend(bytes(needed - len(buffer)))
+                with memoryview(buffer) as view:
+                    channel.read_into(response, view[:gap])
+                    channel.read_into(response, view[: part.length])
+                    opened[part.column] = reader.open(number, part.column, view[: part.length])
+                position = part.offset + part.length
+            response.read()
+            with self._lock:
+                self.pulled_bytes += wanted.stop - wanted.start
+
+
+def _drain(numbers: SimpleQueue[int]) -> None:
+    """Leave nothing for the other workers to do."""
+    while True:
+        try:
+            numbers.get_nowait()
+        except Empty:
+            return
+
+
+def _rows_only(rows: int) -> pa.Table:
+    """Return a table of no columns that keeps its row count."""
+    empty = pa.table({"_": pa.nulls(rows)})
+    table = empty.select([])
+    if table.num_rows != rows:
+        raise SealBroken("a table without columns lost its row count")
+    return table

@@ -1,0 +1,120 @@
+"""One run of one job, from sessions to sealed results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+
+from clf_enclave._align import inner_join
+from clf_enclave._operations import run_operation
+from clf_enclave._pull import TablePull
+from clf_enclave._results import SealedOutput, put_outputs, seal_outputs
+from clf_enclave._session import OpenSession, RunIdentity, open_session
+from clf_sdk.attestation import EvidenceProvider
+from clf_sdk.errors import TicketRefused
+from clf_sdk.keys import PrivateKey, SigningKey
+from clf_sdk.protocol import Endpoint, RunRequest
+
+Report: TypeAlias = Callable[[str, dict[str, Any]], None]
+"""``report(event, details)``: what the host may know: never rows, values or counts of people."""
+
+
+class EnclaveRun:
+    """A run in progress.
+
+    Parameters
+    ----------
+    request
+        The job and where its servers are.
+    provider
+        Where quotes come from.
+    report
+        Called at each stage.
+    """
+
+    def __init__(self, request: RunRequest, provider: EvidenceProvider, report: Report) -> None:
+        self._identity = RunIdentity(
+            run=request.run,
+            job=request.job,
+            hpke=PrivateKey.generate(),
+            signing=SigningKey.generate(),
+            provider=provider,
+        )
+        endpoints = {endpoint.server: endpoint for endpoint in request.endpoints}
+        self._endpoints = [endpoints[server] for server in request.job.servers()]
+        self._report = report
+
+    def _open(self, endpoint: Endpoint) -> OpenSession:
+        started = time.perf_counter()
+        session = open_session(self._identity, endpoint)
+        self._report(
+            "session",
+            {
+                "server": endpoint.server,
+                "session": session.session.session,
+                "seconds": time.perf_counter() - started,
+            },
+        )
+        return session
+
+    def _pull(self, sessions: dict[str, OpenSession]) -> dict[str, pa.Table]:
+        tables = {}
+        for entry in self._identity.job.inputs:
+            session = sessions[entry.server]
+            started = time.perf_counter()
+            pull = TablePull(entry.name, session, partial(self._open, session.endpoint))
+            tables[entry.name] = pull.table()
+            self._report(
+                "pulled",
+                {
+                    "input": entry.name,
+                    "server": entry.server,
+                    "sealed_bytes": pull.pulled_bytes,
+                    "seconds": time.perf_counter() - started,
+                },
+            )
+        return tables
+
+    def _compute(self, tables: dict[str, pa.Table]) -> dict[str, pa.Table]:
+        job = self._identity.job
+        started = time.perf_counter()
+        aligned = inner_join(tables, job.align.keys)
+        self._report("aligned", {"seconds": time.perf_counter() - started})
+        started = time.perf_counter()
+        features = aligned.drop_columns(job.align.keys)
+        outputs = run_operation(job.operation.name, features, job.operation.parameters)
+        self._report(
+            "computed",
+            {"operation": job.operation.name, "seconds": time.perf_counter() - started},
+        )
+        return outputs
+
+    def _deliver(self, session: OpenSession, outputs: list[SealedOutput]) -> None:
+        try:
+            put_outputs(session, outputs)
+        except TicketRefused:
+            # A long computation outlives its tickets; a new session proves the enclave again.
+            put_outputs(self._open(session.endpoint), outputs)
+
+    def execute(self) -> None:
+        """Attest, pull, align, compute, seal, and put the results to every owner.
+
+        Raises
+        ------
+        ClfError
+            The first thing that went wrong; nothing was put before all was computed.
+        """
+        self._report("started", {"run": self._identity.run, "job": self._identity.job.digest})
+        sessions = {endpoint.server: self._open(endpoint) for endpoint in self._endpoints}
+        outputs = self._compute(self._pull(sessions))
+        started = time.perf_counter()
+        sealed = seal_outputs(self._identity, outputs)
+        for session in sessions.values():
+            self._deliver(session, sealed)
+        self._report(
+            "delivered", {"outputs": list(outputs), "seconds": time.perf_counter() - started}
+        )

@@ -1,0 +1,171 @@
+"""The enclave's side of a session (docs/protocol.md §8, steps 1 to 4, 10 and 11)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clf_enclave._transport import control_channel
+from clf_sdk.attestation import Binding, Evidence, EvidenceProvider
+from clf_sdk.errors import BindingMismatch, ServerIdentityMismatch, SignatureInvalid
+from clf_sdk.keys import PrivateKey, SigningKey, server_id, verify_signature
+from clf_sdk.protocol import (
+    SESSION_SIGNATURE,
+    Challenge,
+    Endpoint,
+    InputKeys,
+    JobDocument,
+    Session,
+    SessionAnswer,
+    SessionKeys,
+    canonical_json,
+    parse_json,
+    session_keys_info,
+)
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """One run of one job: its id and the keys that live and die with it.
+
+    Attributes
+    ----------
+    run
+        The run's id.
+    job
+        The job.
+    hpke
+        Key to which servers seal table keys.
+    signing
+        Key that signs the results.
+    provider
+        Where quotes come from.
+    """
+
+    run: str
+    job: JobDocument
+    hpke: PrivateKey
+    signing: SigningKey
+    provider: EvidenceProvider
+
+
+@dataclass(frozen=True)
+class OpenSession:
+    """A session that a server granted and that the enclave has checked."""
+
+    endpoint: Endpoint
+    session: Session
+    keys: dict[str, InputKeys]
+
+    def __repr__(self) -> str:
+        return f"OpenSession({self.session.session[:8]}… with server {self.session.server[:8]}…)"
+
+
+def _check_challenge(endpoint: Endpoint, challenge: Challenge) -> None:
+    if challenge.server != endpoint.server or server_id(challenge.public_key) != endpoint.server:
+        raise ServerIdentityMismatch(
+            f"the server at {endpoint.url} is not the one that the job pins "
+            f"({endpoint.server[:12]}…)",
+            hint="the address leads elsewhere, or the server lost its identity key",
+        )
+
+
+def _check_answer(
+    identity: RunIdentity, binding: Binding, challenge: Challenge, answer: SessionAnswer
+) -> None:
+    session = answer.session
+    try:
+        verify_signature(
+            challenge.public_key, SESSION_SIGNATURE, session.to_json(), answer.signature
+        )
+    except SignatureInvalid as error:
+        raise ServerIdentityMismatch(
+            "the session is not signed by the server that the job pins"
+        ) from error
+    expected = (
+        challenge.server,
+        challenge.nonce,
+        binding.report_data.hex(),
+        identity.run,
+        binding.job,
+        identity.provider.mode,
+    )
+    found = (
+        session.server,
+        session.nonce,
+        session.binding,
+        session.run,
+        session.job,
+        session.mode,
+    )
+    if found != expected:
+        raise BindingMismatch("the server signed a session for another nonce, run, job or mode")
+
+
+def _check_inputs(job: JobDocument, session: Session, keys: SessionKeys) -> None:
+    """Every input that the job takes from this server was granted, exactly as asked."""
+    asked = {entry.name: entry for entry in job.inputs if entry.server == session.server}
+    if set(asked) != {granted.name for granted in session.inputs} or set(asked) != set(keys.inputs):
+        raise BindingMismatch("the server granted other inputs than the job names")
+    for granted in session.inputs:
+        entry = asked[granted.name]
+        if (
+            granted.table != entry.table
+            or entry.version not in ("latest", granted.version)
+            or (entry.columns is not None and granted.columns != entry.columns)
+            or set(keys.inputs[granted.name].columns) != set(granted.columns)
+        ):
+            raise BindingMismatch(
+                f"the server granted another table, version or columns for input {granted.name!r}"
+            )
+
+
+def open_session(identity: RunIdentity, endpoint: Endpoint) -> OpenSession:
+    """Attest to a server over a new connection, and return the keys that it releases.
+
+    Raises
+    ------
+    ServerIdentityMismatch
+        Somebody else answers at the endpoint.
+    BindingMismatch
+        The answer is for another session.
+    AttestationError, PolicyRefused, NotFound
+        The server refuses.
+    """
+    with control_channel(endpoint) as channel:
+        # 1. A nonce from the server.
+        challenge = Challenge.parse(channel.post_json("/v1/challenges", b""))
+
+        # 2. It is the server that the job pins.
+        _check_challenge(endpoint, challenge)
+
+        # 3. A quote over the binding of this session.
+        binding = Binding(
+            nonce=challenge.nonce,
+            server=challenge.server,
+            run=identity.run,
+            job=identity.job.digest,
+            hpke=identity.hpke.public.to_document(),
+            signing_key=identity.signing.public_bytes,
+        )
+        evidence = Evidence(
+            quote=identity.provider.quote(binding.report_data),
+            binding=binding,
+            collateral=identity.provider.collateral(),
+        )
+
+        # 4. Evidence and job to the server, which answers after its steps 5 to 9.
+        request = {"evidence": evidence.to_json(), "job": identity.job.to_json()}
+        answer = SessionAnswer.parse(channel.post_json("/v1/sessions", canonical_json(request)))
+
+    # 10. The answer is signed by the pinned server and is for this session.
+    _check_answer(identity, binding, challenge, answer)
+
+    # 11. The keys open for this enclave only.
+    session = answer.session
+    info = session_keys_info(
+        binding=session.binding, server=session.server, session=session.session
+    )
+    plaintext = identity.hpke.open(session.keys.to_json(), info=info)
+    keys = SessionKeys.parse(parse_json(plaintext, what="session keys"))
+    _check_inputs(identity.job, session, keys)
+    return OpenSession(endpoint=endpoint, session=session, keys=dict(keys.inputs))

@@ -1,0 +1,166 @@
+"""Connections of the enclave to a server: JSON over HTTPS, ciphertext into a reused buffer.
+
+``http.client`` is used as it is: it can read a body straight into a buffer, and it keeps the code
+that is measured small.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from clf_sdk.errors import DeadlineExceeded, InvalidInput, ServerError, TransportError
+from clf_sdk.protocol import Endpoint, error_from_problem, parse_json
+
+_TIMEOUT_SECONDS = 60.0
+_MOST_ANSWER_BYTES = 64 << 20
+
+
+class Channel:
+    """One HTTP connection to one address.
+
+    Parameters
+    ----------
+    url
+        ``https://host:port`` or, for ciphertext only, ``http://host:port``.
+    ca
+        PEM of the certificate authority; None for plain HTTP.
+    """
+
+    def __init__(self, url: str, *, ca: str | None) -> None:
+        parts = urlsplit(url)
+        if parts.hostname is None or (parts.scheme, ca is None) not in {
+            ("https", False),
+            ("http", True),
+        }:
+            raise InvalidInput(f"{url[:200]!r} is not the address of a server")
+        self._url = url
+        self._connection: http.client.HTTPConnection
+        if ca is None:
+            self._connection = http.client.HTTPConnection(
+                parts.hostname, parts.port, timeout=_TIMEOUT_SECONDS
+            )
+        else:
+            try:
+                context = ssl.create_default_context(cadata=ca)
+            except (ssl.SSLError, ValueError) as error:
+                raise InvalidInput("the endpoint's certificate authority is not PEM") from error
+            context.minimum_version = ssl.TLSVersion.TLSv1_3
+            self._connection = http.client.HTTPSConnection(
+                parts.hostname, parts.port, timeout=_TIMEOUT_SECONDS, context=context
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _send(
+        self, method: str, path: str, body: Any, headers: dict[str, str]
+    ) -> http.client.HTTPResponse:
+        try:
+            self._connection.request(method, path, body=body, headers=headers)
+            return self._connection.getresponse()
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"{self._url} did not answer in time") from error
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise TransportError(
+                f"the connection to {self._url} failed: {type(error).__name__}",
+                hint="is the server running, and is the address right?",
+            ) from error
+
+    def _whole(self, response: http.client.HTTPResponse) -> bytes:
+        try:
+            data = response.read(_MOST_ANSWER_BYTES + 1)
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise TransportError(f"the answer of {self._url} broke off") from error
+        if len(data) > _MOST_ANSWER_BYTES:
+            self._connection.close()
+            raise ServerError(f"the answer of {self._url} is too large")
+        return data
+
+    def call(
+        self, method: str, path: str, body: bytes | memoryview, headers: dict[str, str]
+    ) -> Any:
+        """Send a request and return the parsed JSON of its answer, or None if it is empty.
+
+        Raises
+        ------
+        ClfError
+            What the server refuses with.
+        TransportError
+            The connection failed.
+        """
+        response = self._send(method, path, body, headers)
+        data = self._whole(response)
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            raise error_from_problem(response.status, data)
+        return parse_json(data, what="server's answer") if data else None
+
+    def post_json(self, path: str, body: bytes) -> Any:
+        """POST JSON and return the parsed answer."""
+        return self.call("POST", path, body, {"Content-Type": "application/json"})
+
+    def open_range(self, path: str, ticket: str, start: int, stop: int) -> http.client.HTTPResponse:
+        """Ask for the bytes from ``start`` to ``stop`` of a blob.
+
+        Raises
+        ------
+        TicketRefused
+            The ticket has expired.
+        SealBroken, TransportError
+            The server does not deliver these bytes.
+        """
+        headers = {"Authorization": f"CLF-Ticket {ticket}", "Range": f"bytes={start}-{stop - 1}"}
+        response = self._send("GET", path, None, headers)
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            raise error_from_problem(response.status, self._whole(response))
+        if response.status != HTTPStatus.PARTIAL_CONTENT or response.length != stop - start:
+            self._connection.close()
+            raise TransportError(f"{self._url} did not deliver the range that was asked for")
+        return response
+
+    def read_into(self, response: http.client.HTTPResponse, target: memoryview) -> None:
+        """Fill a buffer from the body of an answer.
+
+        Raises
+        ------
+        TransportError
+            The connection broke off.
+        """
+        filled = 0
+        try:
+            while filled < len(target):
+                count = response.readinto(target[filled:])
+                if not count:
+                    break
+                filled += count
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise TransportError(f"the connection to {self._url} broke off") from error
+        if filled < len(target):
+            self._connection.close()
+            raise TransportError(
+                f"the connection to {self._url} broke off", hint="the server stopped; run again"
+            )
+
+
+def control_channel(endpoint: Endpoint) -> Channel:
+    """Connect to the control listener of a server."""
+    return Channel(endpoint.url, ca=endpoint.ca)

@@ -1,0 +1,80 @@
+"""The control plane and the data plane as ASGI applications."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+
+from clf_sdk.errors import ClfError
+from clf_sdk.protocol import PROTOCOL_VERSION, Problem
+from clf_server._blobs import BlobEndpoint
+from clf_server._enclave_routes import enclave_router
+from clf_server._middleware import MOST_JSON_BYTES, RequestGuard
+from clf_server._people_routes import anyone_router, people_router
+from clf_server._problems import MEDIA_TYPE, from_http, from_validation, problem_response
+from clf_server._results import MOST_OBJECT_BYTES, Results
+from clf_server._state import ServerState
+from clf_server._uploads import Uploads
+from clf_server._vault import Vault
+
+
+def _most_bytes(method: str, path: str) -> int | None:
+    if method == "PUT" and path.startswith("/v1/uploads/"):
+        return None
+    return MOST_OBJECT_BYTES if method == "PUT" else MOST_JSON_BYTES
+
+
+def create_data_app(state: ServerState) -> Starlette:
+    """Return the application of the plain-HTTP listener: ciphertext for tickets, nothing else."""
+    return Starlette(
+        routes=[Route("/v1/blobs/{version_id}/{name}", BlobEndpoint(state).get, methods=["GET"])]
+    )
+
+
+def create_app(state: ServerState) -> FastAPI:
+    """Return the application of the control listener (docs/protocol.md §8, §10, §11)."""
+    vault = Vault(state.kek, state.objects)
+    results = Results(state)
+    app = FastAPI(
+        title="CLF server",
+        version=str(PROTOCOL_VERSION),
+        summary="Sealed tables for attested enclaves",
+        description="The control plane of docs/protocol.md; errors are application/problem+json.",
+        docs_url=None,
+        redoc_url=None,
+        responses={
+            "default": {
+                "description": "Any error",
+                "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+            }
+        },
+    )
+    app.include_router(anyone_router(state))
+    app.include_router(enclave_router(state, vault, results))
+    app.include_router(people_router(state, Uploads(state, vault), results))
+    if state.config.blob_port is None:
+        app.router.routes.extend(create_data_app(state).routes)
+    app.add_middleware(RequestGuard, most_bytes=_most_bytes)
+    _add_error_handlers(app)
+    return app
+
+
+def _request_id(request: Request) -> str:
+    return str(request.scope["state"]["request_id"])
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    @app.exception_handler(ClfError)
+    async def on_clf_error(request: Request, error: ClfError) -> Response:
+        return problem_response(error, _request_id(request))
+
+    @app.exception_handler(RequestValidationError)
+    async def on_validation(request: Request, error: RequestValidationError) -> Response:
+        return problem_response(from_validation(error), _request_id(request))
+
+    @app.exception_handler(HTTPException)
+    async def on_http(request: Request, error: HTTPException) -> Response:
+        return problem_response(from_http(error, request), _request_id(request))

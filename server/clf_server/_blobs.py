@@ -1,0 +1,117 @@
+"""The data plane: ciphertext by range, for holders of a ticket (docs/protocol.md §9)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pyarrow as pa
+from starlette.requests import Request
+from starlette.responses import Response
+
+from clf_sdk.errors import ClfError, Malformed, NotFound, TicketRefused
+from clf_server._middleware import Receive, Scope, Send
+from clf_server._problems import problem_response
+from clf_server._state import ServerState
+from clf_server._vault import MANIFEST_NAME
+
+_RANGE = re.compile(r"bytes=(\d{1,18})-(\d{1,18})", re.ASCII)
+_VERSION = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_NUMBER = re.compile(r"0|[1-9]\d{0,8}", re.ASCII)
+_CHUNK_BYTES = 1 << 20
+
+
+class BlobResponse(Response):
+    """Bytes of one object, sent from the page cache without a copy in this process."""
+
+    def __init__(self, file: pa.NativeFile, start: int, stop: int, *, partial: bool) -> None:
+        size = file.size()
+        headers = {"accept-ranges": "bytes", "content-length": str(stop - start)}
+        if partial:
+            headers["content-range"] = f"bytes {start}-{stop - 1}/{size}"
+        super().__init__(None, 206 if partial else 200, media_type="application/octet-stream")
+        self.headers.update(headers)
+        self._file, self._start, self._stop = file, start, stop
+
+    async def __call__(
+        self,
+        scope: Scope,  # noqa: ARG002 - the signature is ASGI's
+        receive: Receive,  # noqa: ARG002 - the signature is ASGI's
+        send: Send,
+    ) -> None:
+        """Send the range in pieces."""
+        await send(
+            {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        )
+        with self._file as file:
+            file.seek(self._start)
+            left = self._stop - self._start
+            while left:
+                piece = memoryview(file.read_buffer(min(_CHUNK_BYTES, left)))
+                left -= len(piece)
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def object_response(
+    state: ServerState, version_id: str, name: str, range_header: str | None
+) -> Response:
+    """Answer with an object, or one range of it.
+
+    Raises
+    ------
+    NotFound
+        There is no such object.
+    Malformed
+        The range is not one that lies in the object.
+    """
+    if not _VERSION.fullmatch(version_id) or not (name == MANIFEST_NAME or _NUMBER.fullmatch(name)):
+        raise NotFound("there is no such object")
+    file = state.objects.open(version_id, name)
+    size = file.size()
+    if range_header is None:
+        return BlobResponse(file, 0, size, partial=False)
+    found = _RANGE.fullmatch(range_header)
+    if found is None or not int(found[1]) <= int(found[2]) < size:
+        raise Malformed(
+            "the range is not a single one that lies in the object", hint="use bytes=first-last"
+        )
+    return BlobResponse(file, int(found[1]), int(found[2]) + 1, partial=True)
+
+
+def ticket_secret(request: Request) -> str:
+    """Secret of the ``Authorization: CLF-Ticket`` header.
+
+    Raises
+    ------
+    TicketRefused
+        There is none.
+    """
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "clf-ticket" or not secret:
+        raise TicketRefused("the request carries no ticket", hint="open a session first")
+    return secret
+
+
+class BlobEndpoint:
+    """``GET /v1/blobs/{version_id}/{name}`` for holders of a blob ticket."""
+
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
+
+    async def get(self, request: Request) -> Response:
+        """Check the ticket and answer with ciphertext."""
+        version_id: str = request.path_params["version_id"]
+        try:
+            ticket = self._state.tickets.check(ticket_secret(request))
+            if version_id not in ticket.versions:
+                raise TicketRefused("the ticket does not open this version")
+            return object_response(
+                self._state,
+                version_id,
+                request.path_params["name"],
+                request.headers.get("range"),
+            )
+        except ClfError as error:
+            state: dict[str, Any] = request.scope.get("state", {})
+            return problem_response(error, state.get("request_id", "-"))

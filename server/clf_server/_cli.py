@@ -1,0 +1,82 @@
+"""``clf server``: make and run an owner's server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def server() -> None:
+    """Make and run an owner's server."""
+
+
+def _blob_port(_context: click.Context, _parameter: click.Parameter, value: str) -> int | None:
+    if value == "off":
+        return None
+    try:
+        return int(value)
+    except ValueError as error:
+        raise click.BadParameter("must be a port number, or off") from error
+
+
+@server.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="What the server is called, for example st-mary.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=4433, show_default=True, help="Port of the control listener.")
+@click.option(
+    "--blob-port",
+    default="4480",
+    show_default=True,
+    callback=_blob_port,
+    help="Port of the plain-HTTP listener for ciphertext, or off.",
+)
+@click.option(
+    "--public-host",
+    "public_hosts",
+    multiple=True,
+    default=("localhost",),
+    show_default=True,
+    help="Name or address for the certificate; repeatable; the first one goes into profiles.",
+)
+@click.option(
+    "--insecure-simulation",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="INSECURE: trust this simulated TEE's anchor instead of Intel's root.",
+)
+def init(
+    directory: Path,
+    name: str,
+    host: str,
+    port: int,
+    blob_port: int | None,
+    public_hosts: tuple[str, ...],
+    insecure_simulation: Path | None,
+) -> None:
+    """Make the directory of a new server: configuration, keys, certificates, profiles."""
+    from clf_server._provision import create_server
+
+    made = create_server(
+        directory,
+        name=name,
+        host=host,
+        port=port,
+        public_hosts=public_hosts,
+        blob_port=blob_port,
+        insecure_simulation=insecure_simulation,
+    )
+    click.echo(f"server identity  {made.server}")
+    click.echo(f"owner profile    {made.owner_profile}   (keep it secret: it holds a token)")
+    click.echo(f"analyst profile  {made.analyst_profile}   (for the analyst)")
+    click.echo(f"start it with    clf server run {made.directory}")
+
+
+@server.command()
+@click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
+def run(directory: Path) -> None:
+    """Run the server of a directory until it is stopped."""
+    from clf_server._serve import run_server
+
+    run_server(directory)

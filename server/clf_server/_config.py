@@ -1,0 +1,137 @@
+"""The server's configuration file, ``clf_server.conf``: ``key = value`` lines, ``#`` comments."""
+
+from __future__ import annotations
+
+import configparser
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clf_sdk.errors import ConfigurationError
+from clf_sdk.protocol import check_name
+
+CONFIG_NAME = "clf_server.conf"
+_SECTION = "clf_server"
+_MAX_PORT = 65535
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """Settings of one server.
+
+    Attributes
+    ----------
+    directory
+        Where the server keeps everything.
+    name
+        What the server is called.
+    host, port
+        Address of the control listener (HTTPS).
+    public_host
+        Name or address by which enclaves and people reach the server.
+    blob_port
+        Port of the plain-HTTP listener for ciphertext; None when it is switched off.
+    server_cert_path, server_private_key_path
+        TLS certificate chain and key.
+    insecure_simulation
+        Anchor of a simulated TEE that is trusted *instead of* Intel's root, or None.
+    pccs_url, collateral_file
+        Where collateral comes from when the evidence brings none.
+    max_upload_bytes
+        Size limit of one upload.
+    """
+
+    directory: Path
+    name: str
+    host: str
+    port: int
+    public_host: str
+    blob_port: int | None
+    server_cert_path: Path
+    server_private_key_path: Path
+    insecure_simulation: Path | None
+    pccs_url: str | None
+    collateral_file: Path | None
+    max_upload_bytes: int
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 1 <= port <= _MAX_PORT:
+        raise ValueError
+    return port
+
+
+def _blob_port(text: str) -> int | None:
+    return None if text == "off" else _port(text)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+_KEYS: dict[str, tuple[Callable[[str], Any], str | None, str]] = {
+    # key: (parser, default, what it must be)
+    "name": (lambda text: check_name(text, what="a server"), None, "a name"),
+    "host": (str, "127.0.0.1", "an address"),
+    "port": (_port, "4433", "a port"),
+    "public_host": (str, "localhost", "a host name or address"),
+    "blob_port": (_blob_port, "4480", "a port, or off"),
+    "server_cert_path": (Path, "tls/server.pem", "a path"),
+    "server_private_key_path": (Path, "tls/server.key", "a path"),
+    "insecure_simulation": (Path, "", "a path"),
+    "pccs_url": (str, "", "a URL"),
+    "collateral_file": (Path, "", "a path"),
+    "max_upload_bytes": (_positive, str(1 << 40), "a number of bytes"),
+}
+
+
+def load_config(directory: Path) -> ServerConfig:
+    """Read ``clf_server.conf`` in a server's directory.
+
+    Raises
+    ------
+    ConfigurationError
+        It is missing, has an unknown key, or a value that can't be used.
+    """
+    file = directory / CONFIG_NAME
+    parser = configparser.ConfigParser(
+        delimiters=("=",), comment_prefixes=("#",), interpolation=None, default_section=""
+    )
+    try:
+        parser.read_string(f"[{_SECTION}]\n" + file.read_text("utf-8"), source=str(file))
+    except OSError as error:
+        raise ConfigurationError(
+            f"{file} can't be read: {error.strerror}",
+            hint="make a server directory with `clf server init DIR --name NAME`",
+        ) from error
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"{file} is not a configuration file", hint="it holds `key = value` lines"
+        ) from error
+    given = dict(parser[_SECTION])
+    if unknown := sorted(set(given) - set(_KEYS)):
+        near = difflib.get_close_matches(unknown[0], _KEYS, n=1)
+        raise ConfigurationError(
+            f"{file}: unknown key {unknown[0]!r}",
+            hint=f"did you mean {near[0]!r}?" if near else "see docs/server.md for the keys",
+        )
+    values: dict[str, Any] = {}
+    for key, (parse, default, kind) in _KEYS.items():
+        text = given.get(key, default)
+        if text is None:
+            raise ConfigurationError(f"{file}: {key!r} is missing")
+        if text == "" and default == "":
+            values[key] = None
+            continue
+        try:
+            value = parse(text)
+        except ValueError as error:
+            raise ConfigurationError(f"{file}: {key!r} must be {kind}") from error
+        values[key] = directory / value if isinstance(value, Path) else value
+    return ServerConfig(directory=directory, **values)

@@ -1,0 +1,85 @@
+"""Routes of an enclave: challenge, session, results in (docs/protocol.md §8, §10)."""
+
+from __future__ import annotations
+
+import structlog
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+
+from clf_sdk.errors import AttestationError, ClfError
+from clf_sdk.protocol import (
+    Challenge,
+    Identifier,
+    Name,
+    SessionAnswer,
+    SessionRequest,
+    SignedResult,
+)
+from clf_server._blobs import ticket_secret
+from clf_server._results import Results
+from clf_server._routing import BINARY_BODY, ObjectName, StrictRoute
+from clf_server._sessions import challenge, open_session
+from clf_server._state import ServerState
+from clf_server._vault import Vault
+
+_LOG = structlog.get_logger("clf_server")
+
+
+def enclave_router(state: ServerState, vault: Vault, results: Results) -> APIRouter:
+    """Return the routes that need no token, because the enclave proves itself."""
+    router = APIRouter(route_class=StrictRoute, tags=["enclave"])
+
+    @router.post("/v1/challenges")
+    async def post_challenge() -> Challenge:
+        """Give out a nonce (step 1)."""
+        return challenge(state)
+
+    @router.post("/v1/sessions")
+    def post_session(body: SessionRequest) -> SessionAnswer:
+        """Verify evidence, and answer with sealed keys and tickets (steps 5 to 9)."""
+        log = _LOG.bind(job=body.job.digest, operation=body.job.operation.name)
+        try:
+            opened = open_session(state, vault, body)
+        except ClfError as error:
+            offered = "attestation" if isinstance(error, AttestationError) else "policy"
+            log.warning("session_refused", code=error.code, by=offered, reason=error.message)
+            raise
+        session = opened.answer.session
+        log.info(
+            "session_granted",
+            session=session.session,
+            run=session.run,
+            mode=session.mode,
+            mrenclave=opened.enclave.mrenclave,
+            tcb_status=opened.enclave.tcb_status,
+            tables=[entry.table for entry in session.inputs],
+        )
+        return opened.answer
+
+    @router.put(
+        "/v1/results/{run}/{output}/{version_id}/{name}",
+        status_code=204,
+        openapi_extra=BINARY_BODY,
+    )
+    async def put_result_object(
+        run: Identifier, output: Name, version_id: Identifier, name: ObjectName, request: Request
+    ) -> None:
+        """Store one object of a sealed output."""
+        data = await request.body()
+        await run_in_threadpool(
+            results.put,
+            ticket_secret(request),
+            run=run,
+            output=output,
+            version_id=version_id,
+            name=name,
+            data=data,
+        )
+
+    @router.post("/v1/results/{run}/{output}", status_code=204)
+    def post_result(run: Identifier, output: Name, body: SignedResult, request: Request) -> None:
+        """Check the envelope, and make the output visible."""
+        results.finish(ticket_secret(request), run=run, output=output, signed=body)
+        _LOG.info("result_stored", run=run, output=output, job=body.envelope.job)
+
+    return router

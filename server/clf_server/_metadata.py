@@ -1,0 +1,306 @@
+"""The server's metadata: tables, versions, tokens, results. No value of a table is in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from clf_sdk.errors import Conflict, NotFound
+
+_schema = sa.MetaData()
+
+_tables = sa.Table(
+    "tables",
+    _schema,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("policy", sa.JSON, nullable=False),
+    sa.Column("content_key", sa.Text, nullable=False),  # wrapped
+    sa.Column("version_id", sa.String(32), sa.ForeignKey("versions.version_id"), nullable=False),
+)
+_versions = sa.Table(
+    "versions",
+    _schema,
+    sa.Column("version_id", sa.String(32), primary_key=True),
+    sa.Column("table_name", sa.String(64), nullable=False, index=True),
+    sa.Column("version", sa.String(64), nullable=False),
+    sa.Column("table_key", sa.Text, nullable=False),  # wrapped
+    sa.Column("content_digest", sa.String(64), nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("row_groups", sa.Integer, nullable=False),
+    sa.Column("manifest_bytes", sa.BigInteger, nullable=False),
+    sa.Column("sealed_bytes", sa.BigInteger, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+)
+_tokens = sa.Table(
+    "tokens",
+    _schema,
+    sa.Column("token_hash", sa.String(64), primary_key=True),
+    sa.Column("role", sa.String(16), nullable=False),
+    sa.Column("label", sa.String(64), nullable=False),
+    sa.Column("expires_at", sa.BigInteger, nullable=False),
+)
+_results = sa.Table(
+    "results",
+    _schema,
+    sa.Column("run", sa.String(32), primary_key=True),
+    sa.Column("output", sa.String(64), primary_key=True),
+    sa.Column("version_id", sa.String(32), nullable=False, unique=True),
+    sa.Column("envelope", sa.JSON, nullable=False),
+    sa.Column("signature", sa.Text, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Version:
+    """A sealed version of a table, with its wrapped key."""
+
+    version_id: str
+    table_name: str
+    version: str
+    table_key: str
+    content_digest: str
+    rows: int
+    row_groups: int
+    manifest_bytes: int
+    sealed_bytes: int
+    created_at: int
+
+
+@dataclass(frozen=True)
+class StoredTable:
+    """A table: its policy and its current version."""
+
+    name: str
+    policy: dict[str, Any]
+    content_key: str
+    current: Version
+
+
+@dataclass(frozen=True)
+class StoredToken:
+    """An access token, known by its hash."""
+
+    token_hash: str
+    role: str
+    label: str
+    expires_at: int
+
+
+@dataclass(frozen=True)
+class StoredResult:
+    """A sealed output of a run."""
+
+    run: str
+    output: str
+    version_id: str
+    envelope: dict[str, Any]
+    signature: str
+    created_at: int
+
+
+def _configure(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    # No WAL: it needs shared mappings, which an enclave refuses. secure_delete: a destroyed
+    # key must not linger in a free page of the file.
+    for pragma in (
+        "journal_mode=DELETE",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "secure_delete=ON",
+        "busy_timeout=10000",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+class Metadata:
+    """Tables, versions, tokens and results of one server, in SQLite."""
+
+    def __init__(self, path: Path) -> None:
+        self._engine = sa.create_engine(f"sqlite:///{path}")
+        sa.event.listen(self._engine, "connect", _configure)
+        _schema.create_all(self._engine)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def ping(self) -> None:
+        """Run a trivial query; raises when the database is out of reach."""
+        with self._engine.connect() as connection:
+            connection.execute(sa.select(sa.literal(1)))
+
+    # -- tables ----------------------------------------------------------------------------
+
+    def find_table(self, name: str) -> StoredTable | None:
+        """Return a table, or None."""
+        found = self._select_tables(_tables.c.name == name)
+        return found[0] if found else None
+
+    def table(self, name: str) -> StoredTable:
+        """Return a table.
+
+        Raises
+        ------
+        NotFound
+            There is none of that name.
+        """
+        table = self.find_table(name)
+        if table is None:
+            raise NotFound(f"there is no table {name!r} on this server")
+        return table
+
+    def list_tables(self) -> list[StoredTable]:
+        """Return all tables, by name."""
+        return self._select_tables(sa.true())
+
+    def _select_tables(self, condition: sa.ColumnElement[bool]) -> list[StoredTable]:
+        query = (
+            sa.select(_tables.c.name, _tables.c.policy, _tables.c.content_key, _versions)
+            .join(_versions, _tables.c.version_id == _versions.c.version_id)
+            .where(condition)
+            .order_by(_tables.c.name)
+        )
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).all()
+        return [StoredTable(row[0], row[1], row[2], Version(*row[3:])) for row in rows]
+
+    def publish(
+        self,
+        version: Version,
+        *,
+        policy: dict[str, Any],
+        content_key: str,
+        replaces: str | None,
+    ) -> None:
+        """Make a version the current one of its table, and forget the one it replaces.
+
+        Parameters
+        ----------
+        version
+            The new version.
+        policy, content_key
+            The table's policy and wrapped content key.
+        replaces
+            Version id that was current when the upload began; None when there was no table.
+
+        Raises
+        ------
+        Conflict
+            Another version has become current meanwhile.
+        """
+        name = version.table_name
+        with self._engine.begin() as connection:
+            connection.execute(sa.insert(_versions).values(**vars(version)))
+            if replaces is None:
+                try:
+                    connection.execute(
+                        sa.insert(_tables).values(
+                            name=name,
+                            policy=policy,
+                            content_key=content_key,
+                            version_id=version.version_id,
+                        )
+                    )
+                except sa.exc.IntegrityError as error:
+                    raise _overtaken(name) from error
+                return
+            changed = connection.execute(
+                sa.update(_tables)
+                .where(_tables.c.name == name, _tables.c.version_id == replaces)
+                .values(policy=policy, version_id=version.version_id)
+            )
+            if changed.rowcount != 1:
+                raise _overtaken(name)
+            connection.execute(sa.delete(_versions).where(_versions.c.version_id == replaces))
+
+    def set_policy(self, name: str, policy: dict[str, Any], *, version_id: str) -> None:
+        """Change the policy of a table whose content stays.
+
+        Raises
+        ------
+        Conflict
+            The table's version is not the expected one any more.
+        """
+        with self._engine.begin() as connection:
+            changed = connection.execute(
+                sa.update(_tables)
+                .where(_tables.c.name == name, _tables.c.version_id == version_id)
+                .values(policy=policy)
+            )
+            if changed.rowcount != 1:
+                raise _overtaken(name)
+
+    def drop(self, name: str) -> Version:
+        """Forget a table with its keys, and return the version whose bytes may now go.
+
+        Raises
+        ------
+        NotFound
+            There is none of that name.
+        """
+        table = self.table(name)
+        with self._engine.begin() as connection:
+            connection.execute(sa.delete(_tables).where(_tables.c.name == name))
+            connection.execute(sa.delete(_versions).where(_versions.c.table_name == name))
+        return table.current
+
+    # -- tokens ----------------------------------------------------------------------------
+
+    def add_token(self, token: StoredToken) -> None:
+        """Store a token's hash."""
+        with self._engine.begin() as connection:
+            connection.execute(sa.insert(_tokens).values(**vars(token)))
+
+    def find_token(self, token_hash: str) -> StoredToken | None:
+        """Return a token by its hash, or None."""
+        query = sa.select(_tokens).where(_tokens.c.token_hash == token_hash)
+        with self._engine.connect() as connection:
+            row = connection.execute(query).first()
+        return StoredToken(*row) if row else None
+
+    # -- results ---------------------------------------------------------------------------
+
+    def add_result(self, result: StoredResult) -> StoredResult:
+        """Make an output visible; the same output again is the first one.
+
+        Raises
+        ------
+        Conflict
+            The run has another output of that name already.
+        """
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(sa.insert(_results).values(**vars(result)))
+        except sa.exc.IntegrityError as error:
+            for stored in self.results(result.run):
+                if stored.output == result.output and stored.envelope == result.envelope:
+                    return stored
+            raise Conflict(
+                f"run {result.run} has another result {result.output!r} already",
+                hint="a run puts each output once; start a new run",
+            ) from error
+        return result
+
+    def results(self, run: str) -> list[StoredResult]:
+        """Return all outputs of a run."""
+        query = sa.select(_results).where(_results.c.run == run).order_by(_results.c.output)
+        with self._engine.connect() as connection:
+            return [StoredResult(*row) for row in connection.execute(query)]
+
+    def known_versions(self) -> set[str]:
+        """Return the ids of all versions that are visible, of tables and of results."""
+        query = sa.union(sa.select(_versions.c.version_id), sa.select(_results.c.version_id))
+        with self._engine.connect() as connection:
+            return set(connection.execute(query).scalars())
+
+
+def _overtaken(name: str) -> Conflict:
+    return Conflict(
+        f"table {name!r} was changed by somebody else during this upload",
+        hint="look at the table's current state and share again",
+    )

@@ -1,0 +1,139 @@
+"""Routes of people and of anyone: tables, results, who this server is (docs/protocol.md §11)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version as software_version
+
+import structlog
+from fastapi import APIRouter, Depends, Request, Response
+
+from clf_sdk import Policy
+from clf_sdk.protocol import (
+    PROTOCOL_VERSION,
+    Identifier,
+    Name,
+    RunResults,
+    ServerInfo,
+    TableDescription,
+    TableList,
+    UploadRequest,
+    UploadTicket,
+)
+from clf_server._blobs import object_response
+from clf_server._metadata import StoredToken
+from clf_server._results import Results
+from clf_server._routing import ARROW_BODY, BINARY_CONTENT, ObjectName, StrictRoute
+from clf_server._state import ServerState
+from clf_server._tokens import check_token
+from clf_server._uploads import Uploads
+
+_LOG = structlog.get_logger("clf_server")
+
+
+def anyone_router(state: ServerState) -> APIRouter:
+    """Return the routes that are open to all."""
+    router = APIRouter(route_class=StrictRoute, tags=["anyone"])
+
+    @router.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """Tell that the process answers."""
+        return {"status": "ok"}
+
+    @router.get("/readyz")
+    def readyz() -> dict[str, str]:
+        """Tell that the server can do its work."""
+        state.metadata.ping()
+        return {"status": "ready"}
+
+    @router.get("/v1/info")
+    async def info() -> ServerInfo:
+        """Tell who this server is."""
+        return ServerInfo(
+            name=state.config.name,
+            server=state.server_id,
+            public_key=state.identity.public_bytes,
+            mode=state.anchor.mode,
+            protocol_versions=[PROTOCOL_VERSION],
+            software=f"clf-sdk/{software_version('clf-sdk')}",
+        )
+
+    return router
+
+
+def people_router(state: ServerState, uploads: Uploads, results: Results) -> APIRouter:
+    """Return the routes that need a token."""
+    router = APIRouter(route_class=StrictRoute)
+
+    def person(*roles: str) -> Callable[[Request], StoredToken]:
+        def check(request: Request) -> StoredToken:
+            header = request.headers.get("authorization")
+            return check_token(state.metadata, header, roles, now=state.now())
+
+        return check
+
+    owner = Depends(person("owner"))
+    anyone_known = Depends(person("owner", "analyst"))
+
+    @router.post("/v1/uploads", tags=["owner"], dependencies=[owner])
+    def post_upload(body: UploadRequest) -> UploadTicket:
+        """Announce a table with its policy."""
+        policy = Policy.from_json(body.policy)
+        return UploadTicket(upload=uploads.announce(body.table, policy))
+
+    @router.put(
+        "/v1/uploads/{upload}",
+        tags=["owner"],
+        dependencies=[owner],
+        openapi_extra=ARROW_BODY,
+    )
+    async def put_upload(upload: Identifier, request: Request) -> TableDescription:
+        """Take one Arrow IPC stream, and publish the table when it is complete."""
+        described = await uploads.receive(upload, request.stream())
+        _LOG.info(
+            "table_shared",
+            table=described.name,
+            version=described.version,
+            rows=described.rows,
+            unchanged=described.unchanged,
+        )
+        return described
+
+    @router.get("/v1/tables", tags=["owner", "analyst"])
+    def get_tables(token: StoredToken = anyone_known) -> TableList:
+        """List the tables; policies are shown to the owner only."""
+        with_policy = token.role == "owner"
+        return TableList(
+            tables=[
+                uploads.describe(table, with_policy=with_policy)
+                for table in state.metadata.list_tables()
+            ]
+        )
+
+    @router.delete("/v1/tables/{name}", status_code=204, tags=["owner"], dependencies=[owner])
+    def delete_table(name: Name) -> None:
+        """Destroy a table's keys, then its bytes."""
+        version = state.metadata.drop(name)
+        state.objects.delete(version.version_id)
+        _LOG.info("table_dropped", table=name, version=version.version)
+
+    @router.get("/v1/results/{run}", tags=["owner", "analyst"], dependencies=[anyone_known])
+    def get_results(run: Identifier) -> RunResults:
+        """List the sealed outputs of a run."""
+        return results.list(run)
+
+    @router.get(
+        "/v1/results/{run}/{output}/{name}",
+        tags=["owner", "analyst"],
+        dependencies=[anyone_known],
+        response_class=Response,
+        responses={200: {"description": "Ciphertext", "content": BINARY_CONTENT}},
+    )
+    def get_result_object(
+        run: Identifier, output: Name, name: ObjectName, request: Request
+    ) -> Response:
+        """Return one object of a sealed output, or a range of it."""
+        version_id = results.version_id(run, output)
+        return object_response(state, version_id, name, request.headers.get("range"))
+
+    return router

@@ -1,0 +1,178 @@
+"""A new server's directory: configuration, identity, keys, certificates, tokens, profiles."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clf_sdk.attestation import TrustAnchor
+from clf_sdk.errors import ConfigurationError
+from clf_sdk.keys import SigningKey, server_id
+from clf_sdk.protocol import Profile, Role, check_name, write_private
+from clf_server._certificates import make_certificates
+from clf_server._config import CONFIG_NAME
+from clf_server._kek import FileKek
+from clf_server._metadata import Metadata
+from clf_server._state import IDENTITY_NAME, KEK_NAME, METADATA_NAME
+from clf_server._tokens import issue_token
+
+_PROFILE_DAYS = 365
+
+_TEMPLATE = """\
+# Configuration of the CLF server "{name}". Keys are documented in docs/server.md.
+name = {name}
+
+# Control listener (HTTPS).
+host = {host}
+port = {port}
+public_host = {public_host}
+server_cert_path = tls/server.pem
+server_private_key_path = tls/server.key
+
+# Listener for ciphertext (plain HTTP, tickets); `off` serves it over HTTPS instead.
+blob_port = {blob_port}
+
+# Where collateral comes from when an enclave attaches none: a PCCS, or a file.
+# pccs_url = https://localhost:8081/sgx/certification/v4/
+# collateral_file = collateral.json
+"""
+
+_SIMULATION = """
+# INSECURE: quotes of this simulated TEE are trusted instead of Intel's. They prove nothing.
+insecure_simulation = {anchor}
+"""
+
+
+@dataclass(frozen=True)
+class NewServer:
+    """What ``clf server init`` made."""
+
+    directory: Path
+    server: str
+    owner_profile: Path
+    analyst_profile: Path
+
+
+def create_server(
+    directory: Path,
+    *,
+    name: str,
+    host: str = "127.0.0.1",
+    port: int = 4433,
+    public_hosts: Sequence[str] = ("localhost",),
+    blob_port: int | None = 4480,
+    insecure_simulation: Path | None = None,
+) -> NewServer:
+    """Make a server's directory, all at once or not at all.
+
+    Parameters
+    ----------
+    directory
+        Must not exist, or be empty.
+    name
+        What the server is called.
+    host, port
+        Address of the control listener.
+    public_hosts
+        Names and addresses for the certificate; the first one stands in the profiles.
+    blob_port
+        Port of the plain-HTTP listener for ciphertext, or None for none.
+    insecure_simulation
+        Anchor of a simulated TEE to trust instead of Intel's root.
+
+    Raises
+    ------
+    ConfigurationError
+        The directory is in use, or the anchor can't be read.
+    """
+    check_name(name, what="a server")
+    if directory.exists() and any(directory.iterdir()):
+        raise ConfigurationError(
+            f"{directory} is not empty", hint="name a new directory; nothing was changed"
+        )
+    if insecure_simulation is not None:
+        TrustAnchor.insecure_simulation(insecure_simulation)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    try:
+        made = _fill(
+            part,
+            name=name,
+            host=host,
+            port=port,
+            public_hosts=public_hosts,
+            blob_port=blob_port,
+            anchor=insecure_simulation,
+        )
+        if directory.exists():
+            directory.rmdir()
+        part.rename(directory)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return NewServer(
+        directory=directory,
+        server=made,
+        owner_profile=directory / "owner.profile.json",
+        analyst_profile=directory / "analyst.profile.json",
+    )
+
+
+def _fill(
+    part: Path,
+    *,
+    name: str,
+    host: str,
+    port: int,
+    public_hosts: Sequence[str],
+    blob_port: int | None,
+    anchor: Path | None,
+) -> str:
+    text = _TEMPLATE.format(
+        name=name,
+        host=host,
+        port=port,
+        public_host=public_hosts[0],
+        blob_port="off" if blob_port is None else blob_port,
+    )
+    if anchor is not None:
+        shutil.copyfile(anchor, part / "insecure_simulation.pem")
+        text += _SIMULATION.format(anchor="insecure_simulation.pem")
+    (part / CONFIG_NAME).write_text(text, "utf-8")
+
+    identity = SigningKey.generate()
+    write_private(part / IDENTITY_NAME, identity.private_bytes())
+    FileKek.create(part / KEK_NAME)
+
+    certificates = make_certificates(name, [*public_hosts, host])
+    (part / "tls").mkdir(mode=0o700)
+    (part / "tls" / "ca.pem").write_bytes(certificates.ca_certificate)
+    (part / "tls" / "server.pem").write_bytes(certificates.server_chain)
+    write_private(part / "tls" / "server.key", certificates.server_key)
+
+    server = server_id(identity.public_bytes)
+    expires_at = int(time.time()) + _PROFILE_DAYS * 86400
+    metadata = Metadata(part / METADATA_NAME)
+    (part / METADATA_NAME).chmod(0o600)
+    roles: tuple[Role, ...] = ("owner", "analyst")
+    try:
+        for role in roles:
+            token = issue_token(metadata, role=role, label="init", expires_at=expires_at)
+            Profile(
+                clf=1,
+                type="profile",
+                role=role,
+                name=name,
+                url=f"https://{public_hosts[0]}:{port}",
+                ca=certificates.ca_certificate.decode(),
+                server=server,
+                token=token,
+                expires_at=expires_at,
+            ).save(part / f"{role}.profile.json")
+    finally:
+        metadata.close()
+    return server

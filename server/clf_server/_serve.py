@@ -1,0 +1,111 @@
+"""Run a server: the control listener and, beside it, the listener for ciphertext."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvicorn
+import uvloop
+
+from clf_sdk.errors import ConfigurationError
+from clf_server._app import create_app, create_data_app
+from clf_server._logging import configure_logging
+from clf_server._state import ServerState, load_state
+
+_LOG = structlog.get_logger("clf_server")
+_DRAIN_SECONDS = 20
+
+
+class _Server(uvicorn.Server):
+    """A listener whose signals are handled for all listeners together."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"can't listen on {host}:{port}: {error.strerror}",
+            hint="another process uses the port, or the address is not this machine's",
+        ) from error
+    return listener
+
+
+async def _serve(state: ServerState) -> None:
+    config = state.config
+    common: dict[str, Any] = {
+        "http": "httptools",
+        "ws": "none",
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": False,
+        "timeout_graceful_shutdown": _DRAIN_SECONDS,
+        "lifespan": "off",
+    }
+    control = _Server(
+        uvicorn.Config(
+            create_app(state),
+            ssl_certfile=config.server_cert_path,
+            ssl_keyfile=config.server_private_key_path,
+            **common,
+        )
+    )
+    listeners = [(control, _listen(config.host, config.port))]
+    if config.blob_port is not None:
+        data = _Server(uvicorn.Config(create_data_app(state), **common))
+        listeners.append((data, _listen(config.host, config.blob_port)))
+
+    def stop() -> None:
+        for server, _ in listeners:
+            server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    _LOG.info(
+        "server_started",
+        name=config.name,
+        server=state.server_id,
+        mode=state.anchor.mode,
+        port=config.port,
+        blob_port=config.blob_port,
+    )
+    await asyncio.gather(*(server.serve(sockets=[listener]) for server, listener in listeners))
+    _LOG.info("server_stopped")
+
+
+def run_server(directory: Path) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Raises
+    ------
+    ConfigurationError
+        The directory or its configuration can't be used, or a port is taken.
+    """
+    configure_logging()
+    state = load_state(directory)
+    if state.anchor.mode == "simulation":
+        _LOG.warning(
+            "insecure_simulation",
+            message="INSECURE SIMULATION: quotes prove nothing; never use this with real data",
+        )
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(state))
+    state.metadata.close()

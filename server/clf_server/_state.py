@@ -1,0 +1,125 @@
+"""Everything a running server holds, loaded from its directory."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from clf_sdk.attestation import CollateralSource, FileCollateral, PccsCollateral, TrustAnchor
+from clf_sdk.errors import ConfigurationError
+from clf_sdk.keys import SigningKey, server_id
+from clf_server._config import ServerConfig, load_config
+from clf_server._kek import FileKek
+from clf_server._metadata import Metadata
+from clf_server._nonces import NonceStore
+from clf_server._objects import ObjectStore
+from clf_server._tickets import TicketStore
+
+IDENTITY_NAME = "identity.key"
+KEK_NAME = "kek.key"
+METADATA_NAME = "metadata.sqlite"
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """Configuration, keys, stores and clocks of one server process."""
+
+    config: ServerConfig
+    identity: SigningKey
+    kek: FileKek
+    metadata: Metadata
+    objects: ObjectStore
+    nonces: NonceStore
+    tickets: TicketStore
+    anchor: TrustAnchor
+    collateral: CollateralSource | None
+    clock: Callable[[], float]
+    monotonic: Callable[[], float]
+
+    @property
+    def server_id(self) -> str:
+        """Hash of the identity key."""
+        return server_id(self.identity.public_bytes)
+
+    def now(self) -> int:
+        """Return the wall-clock time in Unix seconds."""
+        return int(self.clock())
+
+
+def _lock(directory: Path) -> None:
+    """Keep a second process away; the lock lives as long as this one."""
+    descriptor = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise ConfigurationError(
+            f"another server process runs on {directory}", hint="stop it first"
+        ) from error
+
+
+def _anchor(config: ServerConfig) -> TrustAnchor:
+    if config.insecure_simulation is None:
+        return TrustAnchor.intel()
+    return TrustAnchor.insecure_simulation(config.insecure_simulation)
+
+
+def _collateral(config: ServerConfig) -> CollateralSource | None:
+    if config.pccs_url is not None and config.collateral_file is not None:
+        raise ConfigurationError("set pccs_url or collateral_file, not both")
+    if config.pccs_url is not None:
+        return PccsCollateral(config.pccs_url, cache_dir=config.directory / "collateral")
+    if config.collateral_file is not None:
+        return FileCollateral(config.collateral_file)
+    return None
+
+
+def load_state(
+    directory: Path,
+    *,
+    clock: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> ServerState:
+    """Load a server's directory, take its lock, and sweep what a dead process left.
+
+    Parameters
+    ----------
+    directory
+        Made by ``clf server init``.
+    clock, monotonic
+        Wall clock for certificates and tokens, monotonic clock for nonces and tickets.
+
+    Raises
+    ------
+    ConfigurationError
+        A file is missing, or a setting can't be used.
+    """
+    config = load_config(directory)
+    _lock(directory)
+    try:
+        identity = SigningKey((directory / IDENTITY_NAME).read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"the identity key in {directory} is missing or damaged",
+            hint="restore it from backup; a new one makes this another server for every job",
+        ) from error
+    metadata = Metadata(directory / METADATA_NAME)
+    objects = ObjectStore(directory / "objects")
+    objects.sweep(metadata.known_versions())
+    return ServerState(
+        config=config,
+        identity=identity,
+        kek=FileKek(directory / KEK_NAME),
+        metadata=metadata,
+        objects=objects,
+        nonces=NonceStore(monotonic),
+        tickets=TicketStore(monotonic),
+        anchor=_anchor(config),
+        collateral=_collateral(config),
+        clock=clock,
+        monotonic=monotonic,
+    )

@@ -1,0 +1,171 @@
+"""Uploads: an Arrow stream comes in, sealed row groups go to disk, a version appears or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import AsyncIterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from clf_sdk import Policy
+from clf_sdk.errors import ClfError, Malformed, NotFound
+from clf_sdk.protocol import ColumnDescription, TableDescription
+from clf_sdk.sealed import TableSealer, as_record_batches, describe_schema
+from clf_server._body import BodyStream
+from clf_server._metadata import StoredTable, Version
+from clf_server._state import ServerState
+from clf_server._vault import MANIFEST_NAME, Vault
+
+_MOST_ANNOUNCED = 1000
+_MOST_AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """An upload that was announced and has not begun."""
+
+    table: str
+    policy: Policy
+    before: StoredTable | None
+
+
+class Uploads:
+    """Announced and running uploads of one server."""
+
+    def __init__(self, state: ServerState, vault: Vault) -> None:
+        self._state = state
+        self._vault = vault
+        self._announced: OrderedDict[str, Announcement] = OrderedDict()
+        self._lock = threading.Lock()
+        self._places = asyncio.Semaphore(_MOST_AT_ONCE)
+
+    def announce(self, table: str, policy: Policy) -> str:
+        """Begin an upload, and return its id."""
+        upload = secrets.token_hex(16)
+        before = self._state.metadata.find_table(table)
+        with self._lock:
+            self._announced[upload] = Announcement(table, policy, before)
+            while len(self._announced) > _MOST_ANNOUNCED:
+                self._announced.popitem(last=False)
+        return upload
+
+    async def receive(self, upload: str, chunks: AsyncIterable[bytes]) -> TableDescription:
+        """Seal an Arrow stream while it arrives, and publish it when it is complete.
+
+        Raises
+        ------
+        NotFound
+            The upload was not announced, or was used.
+        Malformed
+            The body is not one complete Arrow stream.
+        Conflict
+            Another upload of the same table finished first.
+        """
+        with self._lock:
+            announced = self._announced.pop(upload, None)
+        if announced is None:
+            raise NotFound(
+                "there is no such upload", hint="announce it again; each id is used once"
+            )
+        async with self._places:
+            body = BodyStream(self._state.config.max_upload_bytes)
+            sealing = asyncio.create_task(asyncio.to_thread(self._seal, announced, body))
+            try:
+                async for chunk in chunks:
+                    await body.feed(chunk)
+                body.end()
+            except BaseException as error:
+                # The sealing thread must see the end before this request is gone.
+                body.end(error)
+                await asyncio.wait([sealing])
+                sealing.exception()
+                raise
+            return await sealing
+
+    def _seal(self, announced: Announcement, body: BodyStream) -> TableDescription:
+        try:
+            return self._seal_stream(announced, body)
+        except (pa.ArrowException, pa.ArrowKeyError) as error:
+            raise Malformed(
+                "the body is not a valid Arrow IPC stream",
+                hint="write it with an Arrow stream writer and close the writer",
+            ) from error
+        finally:
+            body.abandon()
+
+    def _seal_stream(self, announced: Announcement, body: BodyStream) -> TableDescription:
+        state, name, before = self._state, announced.table, announced.before
+        version_id = secrets.token_hex(16)
+        table_key = self._vault.new_key()
+        content_key = self._vault.content_key(before) if before else self._vault.new_key()
+        batches = as_record_batches(pa.ipc.open_stream(body))
+        sealer = TableSealer(
+            table=name,
+            schema=batches.schema,
+            table_key=table_key,
+            version_id=version_id,
+            content_key=content_key,
+        )
+        with state.objects.writer(version_id) as writer:
+            for number, batch in enumerate(batches):
+                writer.write(str(number), sealer.seal(batch))
+            body.check_complete()
+            sealed = sealer.finish()
+            digest = sealer.content_digest or ""
+            policy = announced.policy.to_json()
+            if before is not None and before.current.content_digest == digest:
+                state.metadata.set_policy(name, policy, version_id=before.current.version_id)
+                return self.describe(state.metadata.table(name), unchanged=True)
+            writer.write(MANIFEST_NAME, sealed.sealed)
+            writer.commit()
+            manifest = sealed.manifest
+            version = Version(
+                version_id=version_id,
+                table_name=name,
+                version=sealed.version,
+                table_key=self._vault.wrap_table_key(table_key, table=name, version_id=version_id),
+                content_digest=digest,
+                rows=manifest.rows,
+                row_groups=len(manifest.row_groups),
+                manifest_bytes=len(sealed.sealed),
+                sealed_bytes=sum(group.bytes for group in manifest.row_groups) + len(sealed.sealed),
+                created_at=state.now(),
+            )
+            try:
+                state.metadata.publish(
+                    version,
+                    policy=policy,
+                    content_key=before.content_key
+                    if before
+                    else self._vault.wrap_content_key(content_key, table=name),
+                    replaces=before.current.version_id if before else None,
+                )
+            except ClfError:
+                state.objects.delete(version_id)
+                raise
+        if before is not None:
+            state.objects.delete(before.current.version_id)
+        return self.describe(state.metadata.table(name))
+
+    def describe(
+        self, table: StoredTable, *, unchanged: bool = False, with_policy: bool = True
+    ) -> TableDescription:
+        """Describe a table; its columns are read from the sealed manifest."""
+        version = table.current
+        manifest = self._vault.manifest(version)
+        return TableDescription(
+            name=table.name,
+            version=version.version,
+            version_id=version.version_id,
+            rows=version.rows,
+            row_groups=version.row_groups,
+            columns=[ColumnDescription.parse(entry) for entry in describe_schema(manifest.schema)],
+            sealed_bytes=version.sealed_bytes,
+            created_at=version.created_at,
+            policy=table.policy if with_policy else None,
+            unchanged=unchanged,
+        )

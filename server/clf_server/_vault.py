@@ -1,0 +1,71 @@
+"""Table keys at rest and in use: the one place where wrapped keys are opened."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from clf_sdk.keys import KEY_BYTES, derive_column_key, derive_manifest_key
+from clf_sdk.protocol import InputKeys
+from clf_sdk.sealed import Manifest, open_manifest
+from clf_server._kek import FileKek
+from clf_server._metadata import StoredTable, Version
+from clf_server._objects import ObjectStore
+
+MANIFEST_NAME = "manifest"
+
+
+def _table_context(table: str, version_id: str) -> dict[str, Any]:
+    return {"clf": 1, "type": "table-key", "table": table, "version": version_id}
+
+
+def _content_context(table: str) -> dict[str, Any]:
+    return {"clf": 1, "type": "content-key", "table": table}
+
+
+class Vault:
+    """Makes, wraps and opens the keys of tables."""
+
+    def __init__(self, kek: FileKek, objects: ObjectStore) -> None:
+        self._kek = kek
+        self._objects = objects
+
+    def new_key(self) -> bytes:
+        """Return 32 fresh random bytes."""
+        return secrets.token_bytes(KEY_BYTES)
+
+    def wrap_table_key(self, key: bytes, *, table: str, version_id: str) -> str:
+        """Wrap the key of a table version."""
+        return self._kek.wrap(key, _table_context(table, version_id))
+
+    def wrap_content_key(self, key: bytes, *, table: str) -> str:
+        """Wrap the key under which a table's contents are compared."""
+        return self._kek.wrap(key, _content_context(table))
+
+    def content_key(self, table: StoredTable) -> bytes:
+        """Open the key under which a table's contents are compared."""
+        return self._kek.unwrap(table.content_key, _content_context(table.name))
+
+    def _table_key(self, version: Version) -> bytes:
+        context = _table_context(version.table_name, version.version_id)
+        return self._kek.unwrap(version.table_key, context)
+
+    def manifest(self, version: Version) -> Manifest:
+        """Open the manifest of a version."""
+        return open_manifest(
+            self._objects.read(version.version_id, MANIFEST_NAME),
+            manifest_key=derive_manifest_key(self._table_key(version), version.version_id),
+            table=version.table_name,
+            version_id=version.version_id,
+            expected_version=version.version,
+        )
+
+    def release(self, version: Version, columns: list[str]) -> InputKeys:
+        """Derive the manifest key and the keys of the given columns, and no others."""
+        key = self._table_key(version)
+        return InputKeys(
+            manifest_key=derive_manifest_key(key, version.version_id),
+            columns={
+                column: derive_column_key(key, version.version_id, column) for column in columns
+            },
+        )
