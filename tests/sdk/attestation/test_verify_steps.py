@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from clf_sdk import errors
 from clf_sdk.attestation import EnclavePolicy, SimulatedPlatform, TrustAnchor, verify_quote
+from clf_sdk.attestation._simulated_pki import raw_signature
+from clf_sdk.attestation._verify import _check_attributes
 
 DAY = 86400
 YEAR = 365 * DAY
@@ -216,8 +218,6 @@ def test_step_4_collateral_of_another_platform_type_is_refused(bench: Any) -> No
     info = bench.platform.collateral
     foreign = json.loads(info.tcb_info) | {"fmspc": "0" * 12}
     text = json.dumps(foreign, separators=(",", ":"))
-    from clf_sdk.attestation._simulated_pki import raw_signature  # noqa: PLC0415 -- forger's tool
-
     signature = raw_signature(bench.platform._pki.tcb_signing.key, text.encode()).hex()
     other = dataclasses.replace(info, tcb_info=text, tcb_info_signature=signature)
     with pytest.raises(errors.QuoteUnverified):
@@ -252,6 +252,12 @@ def test_step_4_changed_chain_proves_the_same_enclave_or_nothing(bench: Any, dat
 def test_step_5_debug_enclave_is_refused(bench: Any) -> None:
     with pytest.raises(errors.DebugEnclave):
         bench.verify(bench.quote(debug=True))
+
+
+def test_step_5_debug_enclave_is_refused_even_if_the_library_let_it_pass(bench: Any) -> None:
+    enclave = dataclasses.replace(bench.verify(), attributes="07" + "00" * 15)
+    with pytest.raises(errors.DebugEnclave):
+        _check_attributes(enclave)
 
 
 @pytest.mark.parametrize("flags", [0x15, 0x25, 0x35, 0x04, 0x01])
