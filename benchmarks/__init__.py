@@ -1,0 +1,1 @@
+"""Benchmarks: ``python -m benchmarks``, or `transfer` and `attestation` on their own."""

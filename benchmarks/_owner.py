@@ -1,0 +1,85 @@
+"""One owner: a server process in simulation mode, a connection to it, and a job on its table."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import clf_sdk as clf
+from clf_sdk._server_process import ServerProcess
+from clf_sdk.attestation import EnclavePolicy, create_simulation
+from clf_sdk.protocol import InnerJoin, JobDocument, JobInput, Operation, RunRequest
+
+TABLE = "bench"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A running server and what is needed to use it."""
+
+    folder: Path
+    server: ServerProcess
+    connection: clf.Connection
+    policy: clf.Policy
+
+    @property
+    def simulation(self) -> Path:
+        """Directory of the simulated TEE."""
+        return self.folder / "simulation"
+
+    def request(self, key: str) -> RunRequest:
+        """Return a run request for the latest version of all columns of the one table."""
+        job = JobDocument(
+            clf=1,
+            type="job",
+            name=TABLE,
+            purpose="",
+            inputs=[
+                JobInput(
+                    name=TABLE,
+                    server=self.connection.server,
+                    table=TABLE,
+                    version="latest",
+                    columns=None,
+                )
+            ],
+            align=InnerJoin(kind="inner_join", keys=[key]),
+            operation=Operation(name="glm", parameters={}),
+            recipients=[clf.RecipientKey.create().public],
+        )
+        return RunRequest(
+            clf=1,
+            type="run-request",
+            run=secrets.token_hex(16),
+            job=job,
+            endpoints=[self.connection.endpoint],
+        )
+
+
+@contextlib.contextmanager
+def running_owner() -> Iterator[Owner]:
+    """Start a server in a folder that is removed afterwards."""
+    with contextlib.ExitStack() as cleanup:
+        folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="clf-bench-")))
+        create_simulation(folder / "simulation")
+        server = ServerProcess(
+            folder / "owner",
+            name="owner",
+            insecure_simulation=folder / "simulation" / "anchor.pem",
+        )
+        server.start()
+        cleanup.callback(server.stop)
+        command = [sys.executable, "-m", "clf_enclave", "measure"]
+        measured = subprocess.run(command, capture_output=True, text=True, check=True)
+        connection = clf.connect(server.owner)
+        cleanup.callback(connection.close)
+        policy = clf.Policy(
+            enclave=EnclavePolicy(mrenclave=measured.stdout.strip()), operations=["glm"]
+        )
+        yield Owner(folder, server, connection, policy)
