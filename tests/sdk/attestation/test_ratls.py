@@ -127,7 +127,11 @@ def test_extension_without_a_quote_is_refused() -> None:
         evidence_from_ratls_certificate(certificate({LEGACY: b"no quote"}))
 
 
-@pytest.mark.parametrize("data", [b"", b"junk", b"-----BEGIN CERTIFICATE-----", bytes(1 << 17)])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"junk", b"-----BEGIN CERTIFICATE-----", bytes(1 << 17)],
+    ids=["empty", "junk", "header", "zeros"],
+)
 def test_bytes_that_are_no_certificate_are_malformed(data: bytes) -> None:
     with pytest.raises(Malformed):
         evidence_from_ratls_certificate(data)

@@ -1,0 +1,99 @@
+"""Nothing that a server stores, logs or sends on the data listener holds a value of a table."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pandas as pd
+import pytest
+import requests
+
+import clf_sdk as clf
+from clf_enclave._program import make_provider
+from clf_enclave._session import RunIdentity, open_session
+from clf_sdk._server_process import ServerProcess
+from clf_sdk.keys import PrivateKey, SigningKey
+
+TEXT, LEVEL, ATTR = "marker-text-7f3a", "marker-level-91c2", "marker-attr-55d0"
+NUMBER, REAL = 0x1122334455667788, 1.2345678901234567e123
+MARKERS = [
+    *(word.encode() for word in (TEXT, LEVEL, ATTR)),
+    struct.pack("<q", NUMBER),
+    struct.pack("<d", REAL),
+    str(NUMBER).encode(),
+    repr(REAL).encode(),
+]
+
+
+def _frame() -> pd.DataFrame:
+    frame = pd.DataFrame(
+        {
+            "id": range(50),
+            "text": [TEXT] * 50,
+            "number": [NUMBER] * 50,
+            "real": [REAL] * 50,
+            "level": pd.Categorical(["a", LEVEL] * 25),
+            "y": [float(n % 7) for n in range(50)],
+            "x": [float(n % 5) for n in range(50)],
+        }
+    )
+    frame.attrs["note"] = ATTR
+    return frame
+
+
+@pytest.mark.parametrize("blob_listener", [True, False])
+def test_no_plaintext_value_is_stored_logged_or_sent(
+    make_server: Callable[..., ServerProcess],
+    policy: clf.Policy,
+    simulation: Path,
+    tmp_path: Path,
+    blob_listener: bool,
+) -> None:
+    server = make_server("owner", blob_listener=blob_listener)
+    connection = clf.connect(server.owner)
+    table = clf.share(_frame(), name="t", policy=policy, to=connection)
+    key = clf.RecipientKey.create()
+    job = clf.Job(
+        name="j",
+        inputs=[table],
+        on="id",
+        operation=clf.GLM(outcome="y", predictors=["x"], family="gaussian"),
+        recipients=[key],
+    )
+    run = clf.run(job, insecure_simulation=simulation)
+    assert len(clf.fetch(run, connections=[connection], key=key).to_pandas()) == 2
+
+    identity = RunIdentity(
+        "ab" * 16,
+        job.document,
+        PrivateKey.generate(),
+        SigningKey.generate(),
+        make_provider(simulation),
+    )
+    session = open_session(identity, connection.endpoint).session
+    assert (session.blobs.url is None) is not blob_listener
+    base = session.blobs.url or connection.profile.url
+    assert urlsplit(base).scheme == ("http" if blob_listener else "https")
+    ca = tmp_path / "ca.pem"
+    ca.write_text(connection.profile.ca)
+    sent = b""
+    for name in ("manifest", "0"):
+        answer = requests.get(
+            f"{base}/v1/blobs/{session.inputs[0].version_id}/{name}",
+            headers={"Authorization": f"CLF-Ticket {session.blobs.ticket}"},
+            verify=str(ca),
+            timeout=30,
+        )
+        assert answer.status_code == 200
+        sent += answer.content
+    connection.close()
+
+    kept = {str(path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert any("objects" in path for path in kept)
+    assert server.log.read_bytes()
+    for marker in MARKERS:
+        assert marker not in sent
+        assert [path for path, data in kept.items() if marker in data] == []
