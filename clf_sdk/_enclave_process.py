@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ class EnclaveProcess:
                 stderr=log,
                 start_new_session=True,  # interrupting this process does not interrupt that one
             )
+        # Reaps the process when it ends, whether or not anybody still asks for it.
+        threading.Thread(target=self._process.wait, daemon=True).start()
 
     def __repr__(self) -> str:
         return f"EnclaveProcess(pid={self._process.pid})"

@@ -50,6 +50,7 @@ def test_no_plaintext_value_is_stored_logged_or_sent(
     policy: clf.Policy,
     simulation: Path,
     tmp_path: Path,
+    *,
     blob_listener: bool,
 ) -> None:
     server = make_server("owner", blob_listener=blob_listener)

@@ -116,6 +116,7 @@ def test_claims_for_another_key_are_refused(bench: Any) -> None:
         tagged(b"", cbor2.dumps({"pubkey-hash": cbor2.dumps([7, SPKI_HASH])})),
         b"\x81" * 5000,
     ],
+    ids=lambda _: "form",
 )
 def test_evidence_of_another_form_is_malformed(extension: bytes) -> None:
     with pytest.raises(Malformed):
