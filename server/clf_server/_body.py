@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
+from collections.abc import Sequence
 
 import pyarrow as pa
 
@@ -42,25 +43,24 @@ class BodyStream:
 
     # -- event loop side -----------------------------------------------------------------------
 
-    async def feed(self, chunk: bytes) -> None:
-        """Add a chunk; waits while the reader lags behind.
+    async def feed(self, chunks: Sequence[bytes]) -> None:
+        """Add chunks; waits while the reader lags behind.
 
         Raises
         ------
         TooLarge
             The body exceeds its limit.
         """
-        if not chunk:
-            return
-        self._left_bytes -= len(chunk)
+        size = sum(map(len, chunks))
+        self._left_bytes -= size
         if self._left_bytes < 0:
             raise TooLarge(
                 "the upload exceeds the server's size limit",
                 hint="the operator can raise max_upload_bytes",
             )
         with self._changed:
-            self._chunks.append(memoryview(chunk))
-            self._waiting_bytes += len(chunk)
+            self._chunks.extend(memoryview(chunk) for chunk in chunks if chunk)
+            self._waiting_bytes += size
             if self._waiting_bytes > _HIGH_WATER_BYTES:
                 self._room.clear()
             self._changed.notify()

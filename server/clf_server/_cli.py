@@ -77,6 +77,9 @@ def init(
 @click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def run(directory: Path) -> None:
     """Run the server of a directory until it is stopped."""
+    from clf_server._allocator import keep_memory
+
+    keep_memory()
     from clf_server._serve import run_server
 
     run_server(directory)

@@ -24,7 +24,7 @@ _CHUNK_SECONDS = 60
 _LOG = structlog.get_logger("clf_server")
 
 
-def _limited(receive: Receive, most_bytes: int | None) -> Receive:
+def _limited(receive: Receive, most_bytes: int) -> Receive:
     """Wrap ``receive`` so that a body can neither grow nor dawdle without end."""
     left = most_bytes
 
@@ -35,10 +35,9 @@ def _limited(receive: Receive, most_bytes: int | None) -> Receive:
                 message = await receive()
         except TimeoutError as error:
             raise DeadlineExceeded("the request's body did not arrive in time") from error
-        if left is not None:
-            left -= len(message.get("body", b""))
-            if left < 0:
-                raise TooLarge("the request's body exceeds the limit for this route")
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise TooLarge("the request's body exceeds the limit for this route")
         return message
 
     return limited
@@ -52,7 +51,7 @@ class RequestGuard:
     app
         The application.
     most_bytes
-        Body limit by method and path; None means that the route counts for itself.
+        Body limit by method and path; None means that the route itself limits size and time.
     """
 
     def __init__(self, app: App, most_bytes: Callable[[str, str], int | None]) -> None:
@@ -81,7 +80,8 @@ class RequestGuard:
 
         most = self._most_bytes(scope["method"], scope["path"])
         try:
-            await self._app(scope, _limited(receive, most), answering)
+            guarded = receive if most is None else _limited(receive, most)
+            await self._app(scope, guarded, answering)
         except ClfError as error:
             await problem_response(error, request_id)(scope, receive, answering)
         except Exception:  # noqa: BLE001 - the last resort: logged in full, told as little

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from clf_sdk import Policy
-from clf_sdk.errors import ClfError, Malformed, NotFound
+from clf_sdk.errors import ClfError, DeadlineExceeded, Malformed, NotFound
 from clf_sdk.protocol import ColumnDescription, TableDescription
 from clf_sdk.sealed import TableSealer, as_record_batches, describe_schema
 from clf_server._body import BodyStream
@@ -22,6 +22,8 @@ from clf_server._vault import MANIFEST_NAME, Vault
 
 _MOST_ANNOUNCED = 1000
 _MOST_AT_ONCE = 4
+_PIECE_BYTES = 1 << 20
+_STALL_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,28 @@ class Announcement:
     table: str
     policy: Policy
     before: StoredTable | None
+
+
+async def _feed(body: BodyStream, chunks: AsyncIterable[bytes]) -> None:
+    """Hand a request's body on in pieces that are worth waking a thread for."""
+    loop = asyncio.get_running_loop()
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(_STALL_SECONDS) as deadline:
+            async for chunk in chunks:
+                pieces.append(chunk)
+                size += len(chunk)
+                if size >= _PIECE_BYTES:
+                    await body.feed(pieces)
+                    pieces, size = [], 0
+                    deadline.reschedule(loop.time() + _STALL_SECONDS)
+            await body.feed(pieces)
+    except TimeoutError as error:
+        raise DeadlineExceeded(
+            f"the upload made no progress for {_STALL_SECONDS} seconds",
+            hint="nothing was published; share it again",
+        ) from error
 
 
 class Uploads:
@@ -75,8 +99,7 @@ class Uploads:
             body = BodyStream(self._state.config.max_upload_bytes)
             sealing = asyncio.create_task(asyncio.to_thread(self._seal, announced, body))
             try:
-                async for chunk in chunks:
-                    await body.feed(chunk)
+                await _feed(body, chunks)
                 body.end()
             except BaseException as error:
                 # The sealing thread must see the end before this request is gone.
