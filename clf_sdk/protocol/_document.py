@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -97,7 +98,7 @@ class Document(BaseModel):
         """Return the document's canonical JSON."""
         return canonical_json(self.to_json())
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the canonical JSON, in hex."""
         return digest(self.to_json())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from clf_enclave._transport import control_channel
@@ -17,7 +18,6 @@ from clf_sdk.protocol import (
     Session,
     SessionAnswer,
     SessionKeys,
-    canonical_json,
     parse_json,
     session_keys_info,
 )
@@ -155,7 +155,8 @@ def open_session(identity: RunIdentity, endpoint: Endpoint) -> OpenSession:
 
         # 4. Evidence and job to the server, which answers after its steps 5 to 9.
         request = {"evidence": evidence.to_json(), "job": identity.job.to_json()}
-        answer = SessionAnswer.parse(channel.post_json("/v1/sessions", canonical_json(request)))
+        body = json.dumps(request).encode()
+        answer = SessionAnswer.parse(channel.post_json("/v1/sessions", body))
 
     # 10. The answer is signed by the pinned server and is for this session.
     _check_answer(identity, binding, challenge, answer)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import ssl
+from functools import lru_cache
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +19,16 @@ from clf_sdk.protocol import Endpoint, error_from_problem, parse_json
 
 _TIMEOUT_SECONDS = 60.0
 _MOST_ANSWER_BYTES = 64 << 20
+
+
+@lru_cache(maxsize=64)
+def _tls_context(ca: str) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cadata=ca)
+    except (ssl.SSLError, ValueError) as error:
+        raise InvalidInput("the endpoint's certificate authority is not PEM") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
 
 
 class Channel:
@@ -45,13 +56,8 @@ class Channel:
                 parts.hostname, parts.port, timeout=_TIMEOUT_SECONDS
             )
         else:
-            try:
-                context = ssl.create_default_context(cadata=ca)
-            except (ssl.SSLError, ValueError) as error:
-                raise InvalidInput("the endpoint's certificate authority is not PEM") from error
-            context.minimum_version = ssl.TLSVersion.TLSv1_3
             self._connection = http.client.HTTPSConnection(
-                parts.hostname, parts.port, timeout=_TIMEOUT_SECONDS, context=context
+                parts.hostname, parts.port, timeout=_TIMEOUT_SECONDS, context=_tls_context(ca)
             )
 
     def __enter__(self) -> Self:

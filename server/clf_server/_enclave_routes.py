@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import structlog
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from clf_sdk.errors import AttestationError, ClfError
@@ -17,7 +17,7 @@ from clf_sdk.protocol import (
 )
 from clf_server._blobs import ticket_secret
 from clf_server._results import Results
-from clf_server._routing import BINARY_BODY, ObjectName, StrictRoute
+from clf_server._routing import BINARY_BODY, ObjectName, StrictRoute, json_response
 from clf_server._sessions import challenge, open_session
 from clf_server._state import ServerState
 from clf_server._vault import Vault
@@ -29,13 +29,13 @@ def enclave_router(state: ServerState, vault: Vault, results: Results) -> APIRou
     """Return the routes that need no token, because the enclave proves itself."""
     router = APIRouter(route_class=StrictRoute, tags=["enclave"])
 
-    @router.post("/v1/challenges")
-    async def post_challenge() -> Challenge:
+    @router.post("/v1/challenges", response_model=Challenge)
+    async def post_challenge() -> Response:
         """Give out a nonce (step 1)."""
-        return challenge(state)
+        return json_response(challenge(state))
 
-    @router.post("/v1/sessions")
-    def post_session(body: SessionRequest) -> SessionAnswer:
+    @router.post("/v1/sessions", response_model=SessionAnswer)
+    def post_session(body: SessionRequest) -> Response:
         """Verify evidence, and answer with sealed keys and tickets (steps 5 to 9)."""
         log = _LOG.bind(job=body.job.digest, operation=body.job.operation.name)
         try:
@@ -54,7 +54,7 @@ def enclave_router(state: ServerState, vault: Vault, results: Results) -> APIRou
             tcb_status=opened.enclave.tcb_status,
             tables=[entry.table for entry in session.inputs],
         )
-        return opened.answer
+        return json_response(opened.answer)
 
     @router.put(
         "/v1/results/{run}/{output}/{version_id}/{name}",

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import Path, Request, Response
 from fastapi.routing import APIRoute
 
-from clf_sdk.protocol import parse_json
+from clf_sdk.protocol import Document, parse_json
 
 _BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 BINARY_CONTENT: dict[str, Any] = {"application/octet-stream": _BINARY}
@@ -36,3 +36,8 @@ class StrictRoute(APIRoute):
             return await handler(_StrictRequest(request.scope, request.receive))
 
         return handle
+
+
+def json_response(document: Document) -> Response:
+    """Answer with a document as it is: it was validated when it was made."""
+    return Response(document.model_dump_json(), media_type="application/json")
