@@ -83,3 +83,13 @@ def run(directory: Path) -> None:
     from clf_server._serve import run_server
 
     run_server(directory)
+
+
+@server.command()
+def openapi() -> None:
+    """Print the OpenAPI document of the control listener."""
+    import json
+
+    from clf_server._openapi import openapi_document
+
+    click.echo(json.dumps(openapi_document(), indent=2))
