@@ -1,20 +1,21 @@
-"""Real servers in simulation, and users' directories that are never the real ones."""
-
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 import clf_sdk as clf
-from clf_enclave._program import program_measurement
 from clf_sdk._server_process import ServerProcess
-from clf_sdk.attestation import EnclavePolicy, create_simulation
+from clf_sdk.attestation import create_simulation
+from clf_testing import LocalServer, Owner, Simulation
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep keys and runs of the tests out of the user's directories."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(home))
@@ -24,28 +25,104 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def simulation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tee") / "simulation"
-    create_simulation(folder)
-    return folder
+def simulation(tmp_path_factory: pytest.TempPathFactory) -> Simulation:
+    directory = tmp_path_factory.mktemp("simulation") / "tee"
+    return Simulation(directory, create_simulation(directory))
 
 
 @pytest.fixture(scope="session")
-def policy() -> clf.Policy:
-    enclave = EnclavePolicy(mrenclave=program_measurement())
-    return clf.Policy(enclave=enclave, operations=["glm"])
+def policy(simulation: Simulation) -> clf.Policy:
+    return simulation.policy
 
 
 @pytest.fixture
-def make_server(tmp_path: Path, simulation: Path) -> Iterator[Callable[..., ServerProcess]]:
-    """Start server processes that end with the test."""
+def make_local(simulation: Simulation, tmp_path: Path) -> Iterator[Callable[..., LocalServer]]:
+    """Make servers in this process."""
+    made: list[LocalServer] = []
+
+    def make(name: str = "clinic", *, simulated: bool = True, **options: int) -> LocalServer:
+        anchor = simulation.anchor if simulated else None
+        local = LocalServer(tmp_path / name, anchor=anchor, now=time.time() + 60, **options)
+        made.append(local)
+        return local
+
+    yield make
+    for local in made:
+        local.close()
+
+
+@pytest.fixture
+def local(make_local: Callable[..., LocalServer]) -> LocalServer:
+    return make_local()
+
+
+@pytest.fixture(scope="session")
+def make_owner(
+    simulation: Simulation, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Owner]]:
+    """Make servers that are processes; they live until the session ends."""
+    root = tmp_path_factory.mktemp("owners")
+    made: list[Owner] = []
+
+    def make(name: str, *, simulated: bool = True, blob_listener: bool = True) -> Owner:
+        anchor = simulation.anchor if simulated else None
+        owner = Owner(root / name, simulation=anchor, blob_listener=blob_listener)
+        made.append(owner)
+        return owner
+
+    yield make
+    for owner in made:
+        owner.close()
+
+
+@pytest.fixture(scope="session")
+def clinic(make_owner: Callable[..., Owner]) -> Owner:
+    return make_owner("clinic")
+
+
+@pytest.fixture(scope="session")
+def insurer(make_owner: Callable[..., Owner]) -> Owner:
+    return make_owner("insurer")
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[[Owner], clf.Connection]]:
+    """Connect as owner or analyst; connections end with the test."""
+    made: list[clf.Connection] = []
+
+    def connect_to(owner: Owner, role: str = "owner") -> clf.Connection:
+        connection = clf.connect(owner.owner if role == "owner" else owner.analyst)
+        made.append(connection)
+        return connection
+
+    yield connect_to
+    for connection in made:
+        connection.close()
+
+
+@pytest.fixture(scope="session")
+def numbers() -> pa.Table:
+    """Return a table that a line fits, not quite."""
+    return pa.table(
+        {
+            "id": pa.array(range(8), pa.int64()),
+            "x": [float(i) for i in range(8)],
+            "y": [1.0, 2.9, 5.2, 7.1, 8.8, 11.1, 13.0, 15.1],
+        }
+    )
+
+
+@pytest.fixture
+def make_server(tmp_path: Path, simulation: Simulation) -> Iterator[Callable[..., ServerProcess]]:
+    """Start server processes that end with the test, in its own directory."""
     started: list[ServerProcess] = []
 
-    def make(
-        name: str, *, blob_listener: bool = True, anchor: Path | None = simulation / "anchor.pem"
-    ) -> ServerProcess:
+    def make(name: str, *, blob_listener: bool = True) -> ServerProcess:
         server = ServerProcess(
-            tmp_path / name, name=name, insecure_simulation=anchor, blob_listener=blob_listener
+            tmp_path / name,
+            name=name,
+            insecure_simulation=simulation.anchor,
+            blob_listener=blob_listener,
         )
         server.start()
         started.append(server)

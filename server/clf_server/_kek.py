@@ -63,12 +63,12 @@ class FileKek:
         marker, _, encoded = wrapped.partition(":")
         if marker != _MARKER:
             raise FormatTooNew("a stored key was wrapped by a later version", hint="upgrade CLF")
-        raw = base64.b64decode(encoded)
         try:
+            raw = base64.b64decode(encoded, validate=True)
             return self._aead.decrypt(
                 raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], canonical_json(context)
             )
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:
             raise SealBroken(
                 "a stored key does not open with this server's key-encryption key",
                 hint="was kek.key replaced, or the database copied from another server?",

@@ -70,7 +70,11 @@ def from_validation(error: RequestValidationError) -> ClfError:
 
 
 def from_http(error: HTTPException, request: Request) -> ClfError:
-    """Explain a path or method that does not exist."""
+    """Explain a path or method that does not exist, or a body that can't be parsed."""
+    if isinstance(error.__cause__, ClfError):
+        return error.__cause__
+    if error.status_code == 400:  # noqa: PLR2004 - HTTP
+        return errors.Malformed("the request's body can't be parsed")
     if error.status_code in (404, 405):
         return errors.NotFound(f"there is no {request.method} {request.url.path[:200]}")
     return ClfError(str(error.detail))

@@ -57,6 +57,13 @@ async def _feed(body: BodyStream, chunks: AsyncIterable[bytes]) -> None:
         ) from error
 
 
+def _not_arrow() -> Malformed:
+    return Malformed(
+        "the body is not a complete Arrow IPC stream",
+        hint="write it with an Arrow stream writer and close the writer",
+    )
+
+
 class Uploads:
     """Announced and running uploads of one server."""
 
@@ -113,10 +120,12 @@ class Uploads:
         try:
             return self._seal_stream(announced, body)
         except (pa.ArrowException, pa.ArrowKeyError) as error:
-            raise Malformed(
-                "the body is not a valid Arrow IPC stream",
-                hint="write it with an Arrow stream writer and close the writer",
-            ) from error
+            raise _not_arrow() from error
+        except OSError as error:
+            # Arrow reports a stream that ends too early as an OSError without a number.
+            if isinstance(error, ClfError) or error.errno is not None:
+                raise
+            raise _not_arrow() from error
         finally:
             body.abandon()
 
@@ -167,7 +176,7 @@ class Uploads:
                     else self._vault.wrap_content_key(content_key, table=name),
                     replaces=before.current.version_id if before else None,
                 )
-            except ClfError:
+            except BaseException:
                 state.objects.delete(version_id)
                 raise
         if before is not None:

@@ -16,6 +16,7 @@ from clf_enclave._program import make_provider
 from clf_enclave._session import RunIdentity, open_session
 from clf_sdk._server_process import ServerProcess
 from clf_sdk.keys import PrivateKey, SigningKey
+from clf_testing import Simulation
 
 TEXT, LEVEL, ATTR = "marker-text-7f3a", "marker-level-91c2", "marker-attr-55d0"
 NUMBER, REAL = 0x1122334455667788, 1.2345678901234567e123
@@ -48,7 +49,7 @@ def _frame() -> pd.DataFrame:
 def test_no_plaintext_value_is_stored_logged_or_sent(
     make_server: Callable[..., ServerProcess],
     policy: clf.Policy,
-    simulation: Path,
+    simulation: Simulation,
     tmp_path: Path,
     *,
     blob_listener: bool,
@@ -64,7 +65,7 @@ def test_no_plaintext_value_is_stored_logged_or_sent(
         operation=clf.GLM(outcome="y", predictors=["x"], family="gaussian"),
         recipients=[key],
     )
-    run = clf.run(job, insecure_simulation=simulation)
+    run = clf.run(job, insecure_simulation=simulation.directory)
     assert len(clf.fetch(run, connections=[connection], key=key).to_pandas()) == 2
 
     identity = RunIdentity(
@@ -72,7 +73,7 @@ def test_no_plaintext_value_is_stored_logged_or_sent(
         job.document,
         PrivateKey.generate(),
         SigningKey.generate(),
-        make_provider(simulation),
+        make_provider(simulation.directory),
     )
     session = open_session(identity, connection.endpoint).session
     assert (session.blobs.url is None) is not blob_listener

@@ -1,0 +1,25 @@
+"""What the tests of several packages share: owners, enclaves and networks that can misbehave."""
+
+from clf_testing._enclave import HandmadeEnclave
+from clf_testing._jobs import GLM, endpoint_of, job_input, make_job, run_request
+from clf_testing._local import Clock, LocalServer, arrow_stream
+from clf_testing._owner import Owner, execute
+from clf_testing._relay import Exchange, Relay
+from clf_testing._simulation import Simulation
+
+__all__ = [
+    "GLM",
+    "Clock",
+    "Exchange",
+    "HandmadeEnclave",
+    "LocalServer",
+    "Owner",
+    "Relay",
+    "Simulation",
+    "arrow_stream",
+    "endpoint_of",
+    "execute",
+    "job_input",
+    "make_job",
+    "run_request",
+]

@@ -1,0 +1,74 @@
+"""Jobs and run requests, built by hand."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from clf_sdk import RecipientKey
+from clf_sdk.protocol import (
+    Endpoint,
+    InnerJoin,
+    JobDocument,
+    JobInput,
+    Operation,
+    Profile,
+    PublicKeyDocument,
+    RunRequest,
+)
+
+GLM: dict[str, Any] = {
+    "outcome": "y",
+    "predictors": ["x"],
+    "family": "gaussian",
+    "intercept": True,
+    "confidence": 0.95,
+    "missing": "drop",
+}
+
+
+def job_input(server: str, table: str, **changes: Any) -> JobInput:
+    fields: dict[str, Any] = {
+        "name": table,
+        "server": server,
+        "table": table,
+        "version": "latest",
+        "columns": None,
+    }
+    return JobInput(**(fields | changes))
+
+
+def make_job(
+    inputs: Sequence[JobInput],
+    *,
+    operation: str = "glm",
+    parameters: dict[str, Any] | None = None,
+    keys: Sequence[str] = ("id",),
+    recipients: Sequence[PublicKeyDocument] | None = None,
+) -> JobDocument:
+    return JobDocument(
+        clf=1,
+        type="job",
+        name="a-job",
+        purpose="",
+        inputs=list(inputs),
+        align=InnerJoin(kind="inner_join", keys=list(keys)),
+        operation=Operation(name=operation, parameters=GLM if parameters is None else parameters),
+        recipients=list(recipients or [RecipientKey.create().public]),
+    )
+
+
+def endpoint_of(profile: Profile, **changes: Any) -> Endpoint:
+    fields = {"server": profile.server, "url": profile.url, "ca": profile.ca}
+    return Endpoint(**(fields | changes))
+
+
+def run_request(job: JobDocument, endpoints: Sequence[Endpoint]) -> RunRequest:
+    return RunRequest(
+        clf=1,
+        type="run-request",
+        run=secrets.token_hex(16),
+        job=job,
+        endpoints=list(endpoints),
+    )

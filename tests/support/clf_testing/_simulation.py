@@ -1,0 +1,42 @@
+"""One simulated TEE for all tests of a session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import clf_sdk as clf
+from clf_sdk.attestation import EnclavePolicy, SimulatedPlatform, SimulatedProvider
+
+PROD_ID = 1
+SVN = 1
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A simulated TEE, in a directory and in memory."""
+
+    directory: Path
+    platform: SimulatedPlatform
+
+    @property
+    def anchor(self) -> Path:
+        return self.directory / "anchor.pem"
+
+    @property
+    def enclave_policy(self) -> EnclavePolicy:
+        """Pin the signer: the program's own measurement changes with every edited file."""
+        return EnclavePolicy(mrsigner=self.platform.mrsigner, isv_prod_id=PROD_ID, min_isv_svn=SVN)
+
+    @property
+    def policy(self) -> clf.Policy:
+        return clf.Policy(enclave=self.enclave_policy, operations=["glm"])
+
+    def provider(self, *, mrenclave: str = "ab" * 32) -> SimulatedProvider:
+        return SimulatedProvider(
+            self.platform,
+            mrenclave=mrenclave,
+            mrsigner=self.platform.mrsigner,
+            isv_prod_id=PROD_ID,
+            isv_svn=SVN,
+        )
