@@ -131,7 +131,12 @@ def test_other_enclaves_are_refused(
 ) -> None:
     binding = enclave.binding(enclave.challenge())
     platform = enclave.simulation.platform
-    claims = {"mrenclave": "ab" * 32, "mrsigner": platform.mrsigner, "isv_prod_id": 1, "isv_svn": 1}
+    claims: dict[str, Any] = {
+        "mrenclave": "ab" * 32,
+        "mrsigner": platform.mrsigner,
+        "isv_prod_id": 1,
+        "isv_svn": 1,
+    }
     quote = platform.quote(binding.report_data, **(claims | claim))
     refused(enclave.post(Evidence(quote, binding, platform.collateral).to_json()), code)
 
