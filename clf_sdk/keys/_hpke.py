@@ -99,10 +99,19 @@ class PublicKey:
             What only the holder may read.
         info
             Document that the message is bound to; opening needs the same one.
+
+        Raises
+        ------
+        Malformed
+            The key is a point of low order, with which nothing can be kept secret.
         """
-        sealed = _SUITES[self.suite].encrypt(
-            plaintext, _load_public(self.suite, self.raw), canonical_json(info)
-        )
+        context = canonical_json(info)
+        try:
+            sealed = _SUITES[self.suite].encrypt(
+                plaintext, _load_public(self.suite, self.raw), context
+            )
+        except ValueError as error:
+            raise Malformed("the public key can not be encrypted to") from error
         return {"suite": self.suite, "sealed": base64.b64encode(sealed).decode()}
 
 
