@@ -13,6 +13,8 @@ from clf_sdk.errors import Malformed
 Json: TypeAlias = bool | int | float | str | list[Any] | dict[str, Any] | None
 """A JSON value."""
 
+_MOST_INTEGER = (1 << 53) - 1  # what every JSON implementation reads exactly
+
 
 def canonical_json(value: Json) -> bytes:
     """Serialise a JSON value in the one form of RFC 8785.
@@ -41,6 +43,13 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+def _safe_integer(text: str) -> int:
+    number = int(text)
+    if abs(number) > _MOST_INTEGER:
+        raise ValueError("an integer lies beyond 2**53")
+    return number
+
+
 def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
@@ -49,7 +58,7 @@ def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def parse_json(data: bytes | str, *, what: str) -> Any:
-    """Parse JSON strictly: no NaN, no repeated keys, UTF-8 only.
+    """Parse JSON strictly: no NaN, no repeated keys, no integers beyond 2**53, UTF-8 only.
 
     Parameters
     ----------
@@ -65,6 +74,11 @@ def parse_json(data: bytes | str, *, what: str) -> Any:
     """
     try:
         text = data if isinstance(data, str) else str(data, "utf-8")
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_repeats)
+        return json.loads(
+            text,
+            parse_constant=_refuse_constant,
+            parse_int=_safe_integer,
+            object_pairs_hook=_refuse_repeats,
+        )
     except (ValueError, RecursionError) as error:
         raise Malformed(f"the {what} is not valid JSON") from error
