@@ -70,7 +70,11 @@ def _check_challenge(endpoint: Endpoint, challenge: Challenge) -> None:
 
 
 def _check_answer(
-    identity: RunIdentity, binding: Binding, challenge: Challenge, answer: SessionAnswer
+    identity: RunIdentity,
+    binding: Binding,
+    report_data: bytes,
+    challenge: Challenge,
+    answer: SessionAnswer,
 ) -> None:
     session = answer.session
     try:
@@ -84,7 +88,7 @@ def _check_answer(
     expected = (
         challenge.server,
         challenge.nonce,
-        binding.report_data.hex(),
+        report_data.hex(),
         identity.run,
         binding.job,
         identity.provider.mode,
@@ -147,8 +151,9 @@ def open_session(identity: RunIdentity, endpoint: Endpoint) -> OpenSession:
             hpke=identity.hpke.public.to_document(),
             signing_key=identity.signing.public_bytes,
         )
+        report_data = binding.report_data
         evidence = Evidence(
-            quote=identity.provider.quote(binding.report_data),
+            quote=identity.provider.quote(report_data),
             binding=binding,
             collateral=identity.provider.collateral(),
         )
@@ -159,7 +164,7 @@ def open_session(identity: RunIdentity, endpoint: Endpoint) -> OpenSession:
         answer = SessionAnswer.parse(channel.post_json("/v1/sessions", body))
 
     # 10. The answer is signed by the pinned server and is for this session.
-    _check_answer(identity, binding, challenge, answer)
+    _check_answer(identity, binding, report_data, challenge, answer)
 
     # 11. The keys open for this enclave only.
     session = answer.session

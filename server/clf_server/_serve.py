@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from collections.abc import Iterator
@@ -67,6 +68,9 @@ async def _serve(state: ServerState) -> None:
             **common,
         )
     )
+    control.config.load()
+    if control.config.ssl is not None:
+        control.config.ssl.num_tickets = 0  # a session of TLS is never resumed
     listeners = [(control, _listen(config.host, config.port))]
     if config.blob_port is not None:
         data = _Server(uvicorn.Config(create_data_app(state), **common))
@@ -106,6 +110,9 @@ def run_server(directory: Path) -> None:
             "insecure_simulation",
             message="INSECURE SIMULATION: quotes prove nothing; never use this with real data",
         )
+    # What is loaded by now stays: the collector need not walk through it again and again.
+    gc.collect()
+    gc.freeze()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(state))
     state.metadata.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from functools import lru_cache
 
 from clf_sdk import Policy
 from clf_sdk.attestation import (
@@ -56,19 +57,28 @@ def challenge(state: ServerState) -> Challenge:
     )
 
 
-def _check_binding(state: ServerState, binding: Binding, job: JobDocument) -> None:
+def _check_binding(state: ServerState, binding: Binding, job_digest: str) -> None:
     if binding.server != state.server_id:
         raise BindingMismatch(
             "the evidence was made for another server",
             hint="the job's endpoints and server identities do not belong together",
         )
-    if binding.job != job.digest:
+    if binding.job != job_digest:
         raise BindingMismatch("the evidence was made for another job than the one enclosed")
+
+
+@lru_cache(maxsize=16)
+def _known(collateral: Collateral) -> Collateral:
+    """Return the first of equal collateral: what was parsed of it once is parsed for all.
+
+    Parsed, not verified: each session verifies its quote and all that the collateral signs.
+    """
+    return collateral
 
 
 def _collateral(state: ServerState, evidence: Evidence) -> Collateral:
     if evidence.collateral is not None:
-        return evidence.collateral
+        return _known(evidence.collateral)
     if state.collateral is None:
         raise CollateralUnavailable(
             "the evidence brings no collateral and this server has no source of its own",
@@ -114,14 +124,16 @@ def _grant(vault: Vault, table: StoredTable, entry: JobInput) -> GrantedInput:
 def open_session(state: ServerState, vault: Vault, request: SessionRequest) -> Opened:
     """Decide on a session: return the signed answer, or raise the reason why not."""
     job = request.job
+    job_digest = job.digest
     evidence = Evidence.from_json(request.evidence)
     binding = evidence.binding
+    report_data = binding.report_data
 
     # 5. The nonce is used up, whatever follows.
     state.nonces.consume(binding.nonce)
 
     # 6. The binding names this server and the enclosed job, and its key is usable.
-    _check_binding(state, binding, job)
+    _check_binding(state, binding, job_digest)
     recipient = PublicKey.from_document(binding.hpke)
 
     # 7. The quote holds under the enclave rule of each table that the job asks for.
@@ -136,7 +148,7 @@ def open_session(state: ServerState, vault: Vault, request: SessionRequest) -> O
             evidence.quote,
             collateral,
             policy=rule,
-            report_data=binding.report_data,
+            report_data=report_data,
             anchor=state.anchor,
             now=state.now(),
         )
@@ -156,20 +168,18 @@ def open_session(state: ServerState, vault: Vault, request: SessionRequest) -> O
             for granted in inputs
         }
     )
-    info = session_keys_info(
-        binding=binding.report_data.hex(), server=state.server_id, session=session_id
-    )
+    info = session_keys_info(binding=report_data.hex(), server=state.server_id, session=session_id)
     ticket = Ticket(
         versions=frozenset(granted.version_id for granted in inputs),
         run=binding.run,
-        job=job.digest,
+        job=job_digest,
         mode=state.anchor.mode,
         signing_key=None,
     )
     result_ticket = Ticket(
         versions=frozenset(),
         run=binding.run,
-        job=job.digest,
+        job=job_digest,
         mode=state.anchor.mode,
         signing_key=binding.signing_key,
     )
@@ -180,9 +190,9 @@ def open_session(state: ServerState, vault: Vault, request: SessionRequest) -> O
         server=state.server_id,
         session=session_id,
         nonce=binding.nonce,
-        binding=binding.report_data.hex(),
+        binding=report_data.hex(),
         run=binding.run,
-        job=job.digest,
+        job=job_digest,
         mode=state.anchor.mode,
         inputs=inputs,
         keys=SealedMessage(**recipient.seal(keys.canonical(), info=info)),
