@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import http.client
 import ssl
+from collections.abc import Mapping
 from functools import lru_cache
 from http import HTTPStatus
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -19,16 +20,58 @@ from clf_sdk.protocol import Endpoint, error_from_problem, parse_json
 
 _TIMEOUT_SECONDS = 60.0
 _MOST_ANSWER_BYTES = 64 << 20
+_SMALL_BODY_BYTES = 64 << 10
 
 
 @lru_cache(maxsize=64)
 def _tls_context(ca: str) -> ssl.SSLContext:
+    """Prepare for one certificate authority; every connection still makes a full handshake."""
     try:
         context = ssl.create_default_context(cadata=ca)
     except (ssl.SSLError, ValueError) as error:
         raise InvalidInput("the endpoint's certificate authority is not PEM") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     return context
+
+
+class _OneWrite:
+    """Send a head and its small body together: the other side wakes up once."""
+
+    _held: list[bytes | memoryview] | None = None
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        body: Any = None,
+        headers: Mapping[str, Any] = MappingProxyType({}),
+        *,
+        encode_chunked: bool = False,
+    ) -> None:
+        if not body or len(body) > _SMALL_BODY_BYTES:
+            super().request(method, url, body, headers, encode_chunked=encode_chunked)  # type: ignore[misc]
+            return
+        self._held = []
+        try:
+            super().request(method, url, body, headers, encode_chunked=encode_chunked)  # type: ignore[misc]
+            whole = b"".join(self._held)
+        finally:
+            self._held = None
+        self.send(whole)
+
+    def send(self, data: Any) -> None:
+        if self._held is None:
+            super().send(data)  # type: ignore[misc]
+        else:
+            self._held.append(data)
+
+
+class _HttpConnection(_OneWrite, http.client.HTTPConnection):
+    pass
+
+
+class _HttpsConnection(_OneWrite, http.client.HTTPSConnection):
+    pass
 
 
 class Channel:
@@ -52,11 +95,9 @@ class Channel:
         self._url = url
         self._connection: http.client.HTTPConnection
         if ca is None:
-            self._connection = http.client.HTTPConnection(
-                parts.hostname, parts.port, timeout=_TIMEOUT_SECONDS
-            )
+            self._connection = _HttpConnection(parts.hostname, parts.port, timeout=_TIMEOUT_SECONDS)
         else:
-            self._connection = http.client.HTTPSConnection(
+            self._connection = _HttpsConnection(
                 parts.hostname, parts.port, timeout=_TIMEOUT_SECONDS, context=_tls_context(ca)
             )
 
