@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     PlainSerializer,
     PlainValidator,
@@ -29,7 +30,10 @@ def _decode(value: Any) -> bytes:
         return value
     if not isinstance(value, str):
         raise ValueError("expected Base64 text")  # noqa: TRY004 - pydantic collects ValueError
-    return base64.b64decode(value, validate=True)
+    raw = base64.b64decode(value, validate=True)
+    if base64.b64encode(raw).decode() != value:
+        raise ValueError("expected Base64 in its one form")
+    return raw
 
 
 Base64 = Annotated[
@@ -55,6 +59,25 @@ Sha512 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{128}$")]
 Mode = Literal["dcap", "simulation"]
 
 
+def _refuse_lookalikes(value: Any) -> Any:
+    if type(value) is not int:
+        raise ValueError("expected an integer")  # Literal alone takes true and 1.0 for 1
+    return value
+
+
+Version = Annotated[Literal[1], BeforeValidator(_refuse_lookalikes)]
+"""The field ``clf`` of a document: the protocol version that it follows."""
+
+
+def _check_version(version: object) -> None:
+    if isinstance(version, int) and version > PROTOCOL_VERSION:
+        raise FormatTooNew(
+            f"the document is of protocol version {version}, "
+            f"this side knows version {PROTOCOL_VERSION}",
+            hint="upgrade CLF on this side",
+        ) from None
+
+
 class Document(BaseModel):
     """A JSON document with exactly its fields; nothing is coerced, nothing is ignored."""
 
@@ -78,16 +101,13 @@ class Document(BaseModel):
             It does not follow the format; the message names the place, never the value.
         """
         if isinstance(value, dict):
-            version = value.get("clf")
-            if isinstance(version, int) and version > PROTOCOL_VERSION:
-                raise FormatTooNew(
-                    f"the document is of protocol version {version}, "
-                    f"this side knows version {PROTOCOL_VERSION}",
-                    hint="upgrade CLF on this side",
-                )
+            _check_version(value.get("clf"))
         try:
             return cls.model_validate(value)
         except ValidationError as error:
+            for each in error.errors(include_url=False, include_context=False):
+                if each["loc"][-1:] == ("clf",):  # of a document inside this one
+                    _check_version(each["input"])
             raise Malformed(_explain(cls, error)) from None
 
     def to_json(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from clf_sdk.protocol._document import Document, Name, Sha256
+from clf_sdk.protocol._document import Document, Name, Sha256, Version
 
 ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
@@ -52,7 +52,7 @@ class Operation(Document):
 class JobDocument(Document):
     """A job. Its identity is the digest of its canonical JSON."""
 
-    clf: Literal[1]
+    clf: Version
     type: Literal["job"]
     name: Name
     purpose: Annotated[str, StringConstraints(max_length=4000)]

@@ -9,7 +9,7 @@ from typing import Literal
 
 from clf_sdk.errors import ConfigurationError, FormatTooNew, Malformed
 from clf_sdk.protocol._canonical import parse_json
-from clf_sdk.protocol._document import Document, Name, Sha256
+from clf_sdk.protocol._document import Document, Name, Sha256, Version
 
 Role = Literal["owner", "analyst"]
 
@@ -17,7 +17,7 @@ Role = Literal["owner", "analyst"]
 class Profile(Document):
     """Endpoint, certificate authority, server identity and token of one server."""
 
-    clf: Literal[1]
+    clf: Version
     type: Literal["profile"]
     role: Role
     name: Name

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from clf_sdk.protocol._document import Base64, Document, Identifier, Mode, Name, Sha256
+from clf_sdk.protocol._document import Base64, Document, Identifier, Mode, Name, Sha256, Version
 from clf_sdk.protocol._job import SealedMessage
 
 RESULT_SIGNATURE = "result"
@@ -16,7 +16,7 @@ RESULT_SIGNATURE = "result"
 class ResultEnvelope(Document):
     """What an output is, and its key for each recipient."""
 
-    clf: Literal[1]
+    clf: Version
     type: Literal["result"]
     run: Identifier
     job: Sha256

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from clf_sdk.protocol._document import Document, Identifier, Sha256
+from clf_sdk.protocol._document import Document, Identifier, Sha256, Version
 from clf_sdk.protocol._job import JobDocument
 
 
@@ -21,7 +21,7 @@ class Endpoint(Document):
 class RunRequest(Document):
     """A job, the id of this run of it, and where its servers can be reached."""
 
-    clf: Literal[1]
+    clf: Version
     type: Literal["run-request"]
     run: Identifier
     job: JobDocument

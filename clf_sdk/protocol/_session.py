@@ -14,6 +14,7 @@ from clf_sdk.protocol._document import (
     Name,
     Sha256,
     Sha512,
+    Version,
 )
 from clf_sdk.protocol._job import ColumnName, JobDocument, SealedMessage
 
@@ -65,7 +66,7 @@ class ResultAccess(Document):
 class Session(Document):
     """Step 9: what the server grants, for its signature."""
 
-    clf: Literal[1]
+    clf: Version
     type: Literal["session"]
     server: Sha256
     session: Identifier

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clf_sdk.errors import FormatTooNew, Malformed
+from clf_sdk.protocol import JobDocument, RunRequest, canonical_json, parse_json
+
+INPUT: dict[str, Any] = {
+    "name": "a",
+    "server": "ab" * 32,
+    "table": "t",
+    "version": "latest",
+    "columns": ["id", "x"],
+}
+JOB: dict[str, Any] = {
+    "clf": 1,
+    "type": "job",
+    "name": "j",
+    "purpose": "",
+    "inputs": [INPUT],
+    "align": {"kind": "inner_join", "keys": ["id"]},
+    "operation": {"name": "glm", "parameters": {"outcome": "x"}},
+    "recipients": [{"suite": "s", "public_key": "AAAA"}],
+}
+CANONICAL = canonical_json(JOB)
+
+
+@given(st.integers(0, len(CANONICAL) - 1), st.integers(1, 255))
+def test_any_changed_byte_is_another_job_or_none(position: int, flip: int) -> None:
+    changed = bytearray(CANONICAL)
+    changed[position] ^= flip
+    try:
+        other = JobDocument.parse(parse_json(bytes(changed), what="job"))
+    except (Malformed, FormatTooNew):  # "clf" may become 2 to 9
+        return
+    assert other.digest != JobDocument.parse(JOB).digest
+
+
+def test_digest_does_not_depend_on_layout() -> None:
+    spaced = json.dumps(dict(reversed(JOB.items())), indent=4)
+    assert JobDocument.parse(parse_json(spaced, what="job")).digest == JobDocument.parse(JOB).digest
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"inputs": []}, "inputs"),
+        ({"inputs": [INPUT, INPUT]}, "same name"),
+        ({"inputs": [INPUT | {"name": f"i{n}"} for n in range(65)]}, "inputs"),
+        ({"inputs": [INPUT | {"columns": []}]}, "columns"),
+        ({"inputs": [INPUT | {"columns": ["id", "id"]}]}, "column twice"),
+        ({"inputs": [INPUT | {"columns": ["x"]}]}, "lacks 1 of the key columns"),
+        ({"inputs": [INPUT | {"columns": ["id", ""]}]}, "columns"),
+        ({"inputs": [INPUT | {"version": "newest"}]}, "version"),
+        ({"align": {"kind": "inner_join", "keys": []}}, "keys"),
+        ({"align": {"kind": "inner_join", "keys": ["id", "id"]}}, "named twice"),
+        ({"align": {"kind": "outer_join", "keys": ["id"]}}, "align"),
+        ({"recipients": []}, "recipients"),
+        ({"purpose": "x" * 4001}, "purpose"),
+    ],
+)
+def test_job_that_makes_no_sense_is_malformed(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(Malformed, match=message):
+        JobDocument.parse(JOB | change)
+
+
+def test_servers_stand_in_order_of_first_appearance() -> None:
+    job = copy.deepcopy(JOB)
+    servers = ["cd" * 32, "ab" * 32, "cd" * 32]
+    job["inputs"] = [
+        INPUT | {"name": f"i{n}", "server": server} for n, server in enumerate(servers)
+    ]
+    assert JobDocument.parse(job).servers() == servers[:2]
+
+
+def test_run_request_needs_an_endpoint_for_each_server() -> None:
+    request = {"clf": 1, "type": "run-request", "run": "ab" * 16, "job": JOB}
+    endpoint = {"server": "cd" * 32, "url": "https://h", "ca": ""}
+    with pytest.raises(Malformed, match="no endpoint for server abab"):
+        RunRequest.parse(request | {"endpoints": [endpoint]})
