@@ -67,16 +67,26 @@ class TablePull:
                 self._session = session
             return self._session
 
-    def _manifest(self) -> Manifest:
+    def _sealed_manifest(self) -> bytes:
         granted = self._granted
         buffer = memoryview(bytearray(granted.manifest_bytes))
         path = f"/v1/blobs/{granted.version_id}/manifest"
-        with self._channel(self._session) as channel:
-            ticket = self._session.session.blobs.ticket
-            response = channel.open_range(path, ticket, 0, len(buffer))
-            channel.read_into(response, buffer)
+        session = self._session
+        while True:
+            try:
+                with self._channel(session) as channel:
+                    ticket = session.session.blobs.ticket
+                    response = channel.open_range(path, ticket, 0, len(buffer))
+                    channel.read_into(response, buffer)
+                return bytes(buffer)
+            except TicketRefused:
+                # The inputs before this one took longer than its tickets live.
+                session = self._next_session(session)
+
+    def _manifest(self) -> Manifest:
+        granted = self._granted
         return open_manifest(
-            bytes(buffer),
+            self._sealed_manifest(),
             manifest_key=self._session.keys[self._name].manifest_key,
             table=granted.table,
             version_id=granted.version_id,
