@@ -37,7 +37,7 @@ def run(shared: Owner, simulation: Simulation) -> None:
 
 def on(part: str, change: Callable[[Exchange], None]) -> Attack:
     def attack(exchange: Exchange) -> None:
-        if part in exchange.path:
+        if exchange.path.endswith(part):
             change(exchange)
 
     return attack
