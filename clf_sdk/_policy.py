@@ -81,6 +81,7 @@ class Policy:
             not isinstance(value, dict)
             or set(value) != _FIELDS
             or value["type"] != "policy"
+            or type(value["clf"]) is not int
             or value["clf"] != PROTOCOL_VERSION
             or not isinstance(value["operations"], list)
         ):

@@ -100,7 +100,13 @@ class RecipientKey:
         version = document.get("clf") if isinstance(document, dict) else None
         if isinstance(version, int) and version > PROTOCOL_VERSION:
             raise FormatTooNew(f"{path} was written by a later version", hint="upgrade CLF")
-        if version is None or set(document) != _FIELDS or document["type"] != "recipient-key":
+        if (
+            type(version) is not int
+            or version != PROTOCOL_VERSION
+            or set(document) != _FIELDS
+            or document["type"] != "recipient-key"
+            or not isinstance(document["suite"], str)
+        ):
             raise ConfigurationError(f"{path} is not a recipient's key file")
         try:
             raw = base64.b64decode(document["private_key"], validate=True)
