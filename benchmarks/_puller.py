@@ -7,8 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from benchmarks._data import fingerprint
 from benchmarks._process import serve_lines
 from clf_enclave._program import load_request, make_provider
@@ -44,7 +42,6 @@ def main() -> None:
         if asked.get("verify"):
             answer["fingerprint"] = fingerprint(table)
         del table
-        pa.default_memory_pool().release_unused()
         return answer
 
     serve_lines({}, handle)

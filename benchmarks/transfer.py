@@ -17,7 +17,7 @@ import pyarrow as pa
 import clf_sdk as clf
 from benchmarks._data import fingerprint, make_table, vary
 from benchmarks._flight import BATCH_MIB, batch_rows, connect, put
-from benchmarks._memory import MIB, PeakMemory
+from benchmarks._memory import MIB, PeakMemory, back_memory
 from benchmarks._owner import TABLE, Owner, running_owner
 from benchmarks._parquet import EncryptedParquet
 from benchmarks._process import LineProcess
@@ -33,6 +33,7 @@ class _Ways:
     def __init__(self, owner: Owner, cleanup: contextlib.ExitStack, table: pa.Table) -> None:
         self._owner = owner
         self._schema = table.schema
+        self._bytes = table.nbytes
         tls = owner.server.directory / "tls"
         ca = owner.folder / "ca.pem"
         ca.write_text(owner.server.owner.ca)
@@ -57,16 +58,22 @@ class _Ways:
             cleanup.callback(client.close)
         self._parquet = EncryptedParquet(owner.folder / "table.parquet", table.column_names)
 
-    def share(self, table: pa.Table) -> None:
-        clf.share(
-            table,
-            name=TABLE,
-            policy=self._owner.policy,
-            to=self._owner.connection,
-            progress=False,
-        )
+    def _back(self) -> None:
+        back_memory(self._bytes * 5 // 4)
+
+    def share(self, table: pa.Table, timings: Timings) -> None:
+        self._back()
+        with timings.measure("share"):
+            clf.share(
+                table,
+                name=TABLE,
+                policy=self._owner.policy,
+                to=self._owner.connection,
+                progress=False,
+            )
 
     def pull(self, timings: Timings) -> dict[str, Any]:
+        self._back()
         answer = self.puller.ask(verify=True)
         timings.add("pull", answer["seconds"])
         timings.add("session", answer["session_seconds"])
@@ -76,18 +83,23 @@ class _Ways:
         for kind in _KINDS:
             for mib in BATCH_MIB:
                 rows = batch_rows(self._schema, mib)
+                self._back()
                 seconds = put(self._clients[kind], table, rows)
                 timings.add(f"flight_put_{kind}", seconds, variant=mib)
             # The largest batches went in last: all sizes come out without a copy.
             for mib in BATCH_MIB:
                 rows = batch_rows(self._schema, mib)
+                self._back()
                 answer = self.flight_reader.ask(kind=kind, rows=rows, verify=mib == BATCH_MIB[-1])
                 timings.add(f"flight_get_{kind}", answer["seconds"], variant=mib)
             yield answer["fingerprint"]
 
     def parquet(self, table: pa.Table, timings: Timings) -> str:
+        self._back()
         timings.add("parquet_write_fastest", self._parquet.write(table, **_PLAIN_PARQUET))
+        self._back()
         timings.add("parquet_write", self._parquet.write(table))
+        self._back()
         back, seconds = self._parquet.read()
         timings.add("parquet_read", seconds)
         return fingerprint(back)
@@ -95,8 +107,7 @@ class _Ways:
 
 def _round(ways: _Ways, table: pa.Table, timings: Timings, *, peers: bool) -> dict[str, Any]:
     """Send the table through every way, and check that each delivered the same values."""
-    with timings.measure("share"):
-        ways.share(table)
+    ways.share(table, timings)
     pulled = ways.pull(timings)
     delivered = {pulled["fingerprint"]}
     if peers:

@@ -33,12 +33,16 @@ class Connection:
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
         self.http = HttpClient(profile)
-        info = self.http.ask(ServerInfo, "GET", "/v1/info")
-        if info.server != profile.server or server_id(info.public_key) != profile.server:
-            raise ServerIdentityMismatch(
-                f"the server at {profile.url} is not the one of the profile",
-                hint="ask its operator for the current profile",
-            )
+        try:
+            info = self.http.ask(ServerInfo, "GET", "/v1/info")
+            if info.server != profile.server or server_id(info.public_key) != profile.server:
+                raise ServerIdentityMismatch(
+                    f"the server at {profile.url} is not the one of the profile",
+                    hint="ask its operator for the current profile",
+                )
+        except BaseException:
+            self.http.close()
+            raise
         self.mode = info.mode
 
     def __repr__(self) -> str:

@@ -22,7 +22,7 @@ from clf_sdk.protocol import (
 )
 from clf_sdk.sealed import RecordBatches, as_record_batches
 
-_PIECE_BYTES = 1 << 20
+_PIECE_BYTES = 256 << 10  # each is copied once more on its way, which is cheap while it is small
 _ARROW = "application/vnd.apache.arrow.stream"
 
 
