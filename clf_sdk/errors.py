@@ -16,6 +16,9 @@ the operator. Messages never contain a cell value, a key or a token. ::
     │   └── Malformed                            not this format at all
     ├── SealBroken (ValueError)                  ciphertext was changed, cut, swapped or misplaced
     ├── SignatureInvalid (ValueError)            a signature does not hold
+    ├── AuditError (ValueError)                  an audit log that proves something else
+    │   ├── LogAltered                           entries that the signed root does not cover
+    │   └── LogInconsistent                      not what an earlier checkpoint promised
     ├── KeyNotGranted (PermissionError)          a column whose key was not released
     ├── AttestationError (PermissionError)       an enclave did not prove itself
     │   ├── QuoteMalformed                       not a quote, or trailing bytes after one
@@ -148,6 +151,24 @@ class SignatureInvalid(ClfError, ValueError):
     """A signature does not hold."""
 
     code = "signature_invalid"
+
+
+class AuditError(ClfError, ValueError):
+    """An audit log is not what was signed."""
+
+    code = "audit"
+
+
+class LogAltered(AuditError):
+    """Entries were edited, dropped or moved: the signed root does not cover them."""
+
+    code = "log_altered"
+
+
+class LogInconsistent(AuditError):
+    """The log does not continue one that was seen before: it was rolled back or rewritten."""
+
+    code = "log_inconsistent"
 
 
 class KeyNotGranted(ClfError, PermissionError):

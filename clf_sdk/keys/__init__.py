@@ -2,7 +2,7 @@
 
 from clf_sdk.keys._derive import KEY_BYTES, derive_column_key, derive_manifest_key
 from clf_sdk.keys._hpke import CLASSIC, HYBRID, PrivateKey, PublicKey
-from clf_sdk.keys._signing import SigningKey, server_id, verify_signature
+from clf_sdk.keys._signing import SigningKey, server_id, verify_note, verify_signature
 
 __all__ = [
     "CLASSIC",
@@ -14,5 +14,6 @@ __all__ = [
     "derive_column_key",
     "derive_manifest_key",
     "server_id",
+    "verify_note",
     "verify_signature",
 ]

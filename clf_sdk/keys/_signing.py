@@ -43,6 +43,13 @@ class SigningKey:
         """Sign ``'clf/1 ' + kind ‖ 0x00 ‖ C(document)``."""
         return self._key.sign(_message(kind, document))
 
+    def sign_note(self, text: str) -> bytes:
+        """Sign the text of a C2SP signed note, as it is.
+
+        Its first line says what it is; none begins like the message of a document.
+        """
+        return self._key.sign(text.encode())
+
 
 def verify_signature(public_key: bytes, kind: str, document: Json, signature: bytes) -> None:
     """Check that a signature over a document is by the holder of a key.
@@ -57,3 +64,17 @@ def verify_signature(public_key: bytes, kind: str, document: Json, signature: by
         key.verify(signature, _message(kind, document))
     except (InvalidSignature, ValueError) as error:
         raise SignatureInvalid(f"the signature over the {kind} does not hold") from error
+
+
+def verify_note(public_key: bytes, text: str, signature: bytes) -> None:
+    """Check that a signature over the text of a signed note is by the holder of a key.
+
+    Raises
+    ------
+    SignatureInvalid
+        It is not.
+    """
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, text.encode())
+    except (InvalidSignature, ValueError) as error:
+        raise SignatureInvalid("the signature over the note does not hold") from error

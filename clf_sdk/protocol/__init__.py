@@ -1,5 +1,6 @@
 """The documents that cross a wire, and the canonical JSON they are hashed in."""
 
+from clf_sdk.protocol._audit import AuditEntry
 from clf_sdk.protocol._canonical import Json, canonical_json, digest, parse_json
 from clf_sdk.protocol._document import (
     PROTOCOL_VERSION,
@@ -55,6 +56,7 @@ __all__ = [
     "PROTOCOL_VERSION",
     "RESULT_SIGNATURE",
     "SESSION_SIGNATURE",
+    "AuditEntry",
     "BlobAccess",
     "Challenge",
     "ColumnDescription",

@@ -18,6 +18,7 @@ from clf_sdk.protocol import (
 from clf_server._blobs import ticket_secret
 from clf_server._results import Results
 from clf_server._routing import BINARY_BODY, ObjectName, StrictRoute, json_response
+from clf_server._session_audit import describe_refused
 from clf_server._sessions import challenge, open_session
 from clf_server._state import ServerState
 from clf_server._vault import Vault
@@ -43,6 +44,8 @@ def enclave_router(state: ServerState, vault: Vault, results: Results) -> APIRou
         except ClfError as error:
             offered = "attestation" if isinstance(error, AttestationError) else "policy"
             log.warning("session_refused", code=error.code, by=offered, reason=error.message)
+            details, cause = describe_refused(body, error)
+            state.refusals.record("session.refused", details, cause=cause)
             raise
         session = opened.answer.session
         log.info(

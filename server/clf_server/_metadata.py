@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,11 +106,12 @@ class StoredResult:
 
 def _configure(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
-    # No WAL: it needs shared mappings, which an enclave refuses. secure_delete: a destroyed
-    # key must not linger in a free page of the file.
+    # No WAL: it needs shared mappings, which an enclave refuses. EXTRA: without it a power cut can
+    # bring the journal of a finished transaction back. secure_delete: a destroyed key must not
+    # linger in a free page of the file.
     for pragma in (
         "journal_mode=DELETE",
-        "synchronous=FULL",
+        "synchronous=EXTRA",
         "foreign_keys=ON",
         "secure_delete=ON",
         "busy_timeout=10000",
@@ -128,6 +131,27 @@ class Metadata:
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+
+    def create(self, schema: sa.MetaData) -> None:
+        """Create the tables that are missing."""
+        schema.create_all(self._engine)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """Open a transaction that no other writer comes between, from its first statement on.
+
+        It commits at the end of the block, durably, and rolls back on an error.
+        """
+        with self._engine.begin() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """Open a connection whose statements all see one state."""
+        with self._engine.begin() as connection:
+            connection.exec_driver_sql("BEGIN")
+            yield connection
 
     def ping(self) -> None:
         """Run a trivial query; raises when the database is out of reach."""
@@ -151,7 +175,7 @@ class Metadata:
         """
         table = self.find_table(name)
         if table is None:
-            raise NotFound(f"there is no table {name!r} on this server")
+            raise _no_table(name)
         return table
 
     def list_tables(self) -> list[StoredTable]:
@@ -171,6 +195,7 @@ class Metadata:
 
     def publish(
         self,
+        connection: sa.Connection,
         version: Version,
         *,
         policy: dict[str, Any],
@@ -181,6 +206,8 @@ class Metadata:
 
         Parameters
         ----------
+        connection
+            Open transaction.
         version
             The new version.
         policy, content_key
@@ -194,31 +221,32 @@ class Metadata:
             Another version has become current meanwhile.
         """
         name = version.table_name
-        with self._engine.begin() as connection:
-            connection.execute(sa.insert(_versions).values(**vars(version)))
-            if replaces is None:
-                try:
-                    connection.execute(
-                        sa.insert(_tables).values(
-                            name=name,
-                            policy=policy,
-                            content_key=content_key,
-                            version_id=version.version_id,
-                        )
+        connection.execute(sa.insert(_versions).values(**vars(version)))
+        if replaces is None:
+            try:
+                connection.execute(
+                    sa.insert(_tables).values(
+                        name=name,
+                        policy=policy,
+                        content_key=content_key,
+                        version_id=version.version_id,
                     )
-                except sa.exc.IntegrityError as error:
-                    raise _overtaken(name) from error
-                return
-            changed = connection.execute(
-                sa.update(_tables)
-                .where(_tables.c.name == name, _tables.c.version_id == replaces)
-                .values(policy=policy, version_id=version.version_id)
-            )
-            if changed.rowcount != 1:
-                raise _overtaken(name)
-            connection.execute(sa.delete(_versions).where(_versions.c.version_id == replaces))
+                )
+            except sa.exc.IntegrityError as error:
+                raise _overtaken(name) from error
+            return
+        changed = connection.execute(
+            sa.update(_tables)
+            .where(_tables.c.name == name, _tables.c.version_id == replaces)
+            .values(policy=policy, version_id=version.version_id)
+        )
+        if changed.rowcount != 1:
+            raise _overtaken(name)
+        connection.execute(sa.delete(_versions).where(_versions.c.version_id == replaces))
 
-    def set_policy(self, name: str, policy: dict[str, Any], *, version_id: str) -> None:
+    def set_policy(
+        self, connection: sa.Connection, name: str, policy: dict[str, Any], *, version_id: str
+    ) -> None:
         """Change the policy of a table whose content stays.
 
         Raises
@@ -226,28 +254,29 @@ class Metadata:
         Conflict
             The table's version is not the expected one any more.
         """
-        with self._engine.begin() as connection:
-            changed = connection.execute(
-                sa.update(_tables)
-                .where(_tables.c.name == name, _tables.c.version_id == version_id)
-                .values(policy=policy)
-            )
-            if changed.rowcount != 1:
-                raise _overtaken(name)
+        changed = connection.execute(
+            sa.update(_tables)
+            .where(_tables.c.name == name, _tables.c.version_id == version_id)
+            .values(policy=policy)
+        )
+        if changed.rowcount != 1:
+            raise _overtaken(name)
 
-    def drop(self, name: str) -> Version:
-        """Forget a table with its keys, and return the version whose bytes may now go.
+    def drop(self, connection: sa.Connection, name: str) -> Version:
+        """Forget a table with its keys, and return the version whose bytes may then go.
 
         Raises
         ------
         NotFound
             There is none of that name.
         """
-        table = self.table(name)
-        with self._engine.begin() as connection:
-            connection.execute(sa.delete(_tables).where(_tables.c.name == name))
-            connection.execute(sa.delete(_versions).where(_versions.c.table_name == name))
-        return table.current
+        query = sa.select(_versions).join(_tables, _tables.c.version_id == _versions.c.version_id)
+        row = connection.execute(query.where(_tables.c.name == name)).first()
+        if row is None:
+            raise _no_table(name)
+        connection.execute(sa.delete(_tables).where(_tables.c.name == name))
+        connection.execute(sa.delete(_versions).where(_versions.c.table_name == name))
+        return Version(*row)
 
     # -- tokens ----------------------------------------------------------------------------
 
@@ -265,26 +294,27 @@ class Metadata:
 
     # -- results ---------------------------------------------------------------------------
 
-    def add_result(self, result: StoredResult) -> StoredResult:
-        """Make an output visible; the same output again is the first one.
+    def add_result(self, connection: sa.Connection, result: StoredResult) -> bool:
+        """Make an output visible; tell whether it was not visible before.
 
         Raises
         ------
         Conflict
             The run has another output of that name already.
         """
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(sa.insert(_results).values(**vars(result)))
-        except sa.exc.IntegrityError as error:
-            for stored in self.results(result.run):
-                if stored.output == result.output and stored.envelope == result.envelope:
-                    return stored
+        query = sa.select(_results.c.envelope).where(
+            _results.c.run == result.run, _results.c.output == result.output
+        )
+        stored = connection.execute(query).first()
+        if stored is None:
+            connection.execute(sa.insert(_results).values(**vars(result)))
+            return True
+        if stored.envelope != result.envelope:
             raise Conflict(
                 f"run {result.run} has another result {result.output!r} already",
                 hint="a run puts each output once; start a new run",
-            ) from error
-        return result
+            )
+        return False
 
     def results(self, run: str) -> list[StoredResult]:
         """Return all outputs of a run."""
@@ -297,6 +327,10 @@ class Metadata:
         query = sa.union(sa.select(_versions.c.version_id), sa.select(_results.c.version_id))
         with self._engine.connect() as connection:
             return set(connection.execute(query).scalars())
+
+
+def _no_table(name: str) -> NotFound:
+    return NotFound(f"there is no table {name!r} on this server")
 
 
 def _overtaken(name: str) -> Conflict:

@@ -9,6 +9,7 @@ import structlog
 from fastapi import APIRouter, Depends, Request, Response
 
 from clf_sdk import Policy
+from clf_sdk.errors import TokenRefused
 from clf_sdk.protocol import (
     PROTOCOL_VERSION,
     Identifier,
@@ -68,7 +69,13 @@ def people_router(state: ServerState, uploads: Uploads, results: Results) -> API
     def person(*roles: str) -> Callable[[Request], StoredToken]:
         def check(request: Request) -> StoredToken:
             header = request.headers.get("authorization")
-            return check_token(state.metadata, header, roles, now=state.now())
+            try:
+                return check_token(state.metadata, header, roles, now=state.now())
+            except TokenRefused as error:
+                refused = {"reason": error.message, "path": request.url.path[:200]}
+                client = request.client.host if request.client else None
+                state.refusals.record("token.refused", refused, cause={"client": client})
+                raise
 
         return check
 
@@ -113,7 +120,10 @@ def people_router(state: ServerState, uploads: Uploads, results: Results) -> API
     @router.delete("/v1/tables/{name}", status_code=204, tags=["owner"], dependencies=[owner])
     def delete_table(name: Name) -> None:
         """Destroy a table's keys, then its bytes."""
-        version = state.metadata.drop(name)
+        with state.metadata.transaction() as connection:
+            version = state.metadata.drop(connection, name)
+            dropped = {"table": name, "version": version.version}
+            state.audit.append("table.dropped", dropped, connection=connection)
         state.objects.delete(version.version_id)
         _LOG.info("table_dropped", table=name, version=version.version)
 

@@ -144,16 +144,26 @@ class Results:
         raise Malformed("the objects that the envelope names are not here", hint="put them again")
 
     def _show(self, envelope: ResultEnvelope, signature: bytes) -> None:
-        self._state.metadata.add_result(
-            StoredResult(
-                run=envelope.run,
-                output=envelope.output,
-                version_id=envelope.version_id,
-                envelope=envelope.to_json(),
-                signature=base64.b64encode(signature).decode(),
-                created_at=self._state.now(),
-            )
+        state = self._state
+        result = StoredResult(
+            run=envelope.run,
+            output=envelope.output,
+            version_id=envelope.version_id,
+            envelope=envelope.to_json(),
+            signature=base64.b64encode(signature).decode(),
+            created_at=state.now(),
         )
+        with state.metadata.transaction() as connection:
+            if not state.metadata.add_result(connection, result):
+                return
+            stored = {
+                "run": envelope.run,
+                "job": envelope.job,
+                "output": envelope.output,
+                "version": envelope.version,
+                "sealed_bytes": envelope.manifest_bytes + sum(envelope.row_groups),
+            }
+            state.audit.append("result.stored", stored, connection=connection)
 
     def list(self, run: str) -> RunResults:
         """Return the envelopes of all outputs of a run."""

@@ -8,6 +8,7 @@ import gc
 import signal
 import socket
 from collections.abc import Iterator
+from importlib.metadata import version as software_version
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +111,12 @@ def run_server(directory: Path) -> None:
             "insecure_simulation",
             message="INSECURE SIMULATION: quotes prove nothing; never use this with real data",
         )
+    software = f"clf-sdk/{software_version('clf-sdk')}"
+    state.audit.append("server.started", {"server": state.server_id, "software": software})
     # What is loaded by now stays: the collector need not walk through it again and again.
     gc.collect()
     gc.freeze()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(state))
+    state.refusals.flush(at_end=True)
     state.metadata.close()

@@ -33,6 +33,7 @@ from clf_sdk.protocol import (
 )
 from clf_server._metadata import StoredTable
 from clf_server._nonces import LIFETIME_SECONDS as NONCE_SECONDS
+from clf_server._session_audit import describe_granted
 from clf_server._state import ServerState
 from clf_server._tickets import LIFETIME_SECONDS as TICKET_SECONDS
 from clf_server._tickets import Ticket
@@ -206,4 +207,5 @@ def open_session(state: ServerState, vault: Vault, request: SessionRequest) -> O
         results=ResultAccess(ticket=state.tickets.issue(result_ticket)),
     )
     signature = state.identity.sign(SESSION_SIGNATURE, session.to_json())
+    state.audit.append("session.granted", describe_granted(session, verified[0]))
     return Opened(SessionAnswer(session=session, signature=signature), verified[0])

@@ -12,11 +12,13 @@ from pathlib import Path
 from clf_sdk.attestation import CollateralSource, FileCollateral, PccsCollateral, TrustAnchor
 from clf_sdk.errors import ConfigurationError
 from clf_sdk.keys import SigningKey, server_id
+from clf_server._audit import AuditLog
 from clf_server._config import ServerConfig, load_config
 from clf_server._kek import FileKek
 from clf_server._metadata import Metadata
 from clf_server._nonces import NonceStore
 from clf_server._objects import ObjectStore
+from clf_server._refusals import Refusals
 from clf_server._tickets import TicketStore
 
 IDENTITY_NAME = "identity.key"
@@ -33,6 +35,8 @@ class ServerState:
     kek: FileKek
     metadata: Metadata
     objects: ObjectStore
+    audit: AuditLog
+    refusals: Refusals
     nonces: NonceStore
     tickets: TicketStore
     anchor: TrustAnchor
@@ -107,7 +111,13 @@ def load_state(
             f"the identity key in {directory} is missing or damaged",
             hint="restore it from backup; a new one makes this another server for every job",
         ) from error
+    anchor = _anchor(config)
     metadata = Metadata(directory / METADATA_NAME)
+
+    def now() -> int:
+        return int(clock())
+
+    audit = AuditLog(metadata, identity, mode=anchor.mode, now=now)
     objects = ObjectStore(directory / "objects")
     objects.sweep(metadata.known_versions())
     return ServerState(
@@ -116,9 +126,11 @@ def load_state(
         kek=FileKek(directory / KEK_NAME),
         metadata=metadata,
         objects=objects,
+        audit=audit,
+        refusals=Refusals(audit, now=now, monotonic=monotonic),
         nonces=NonceStore(monotonic),
         tickets=TicketStore(monotonic),
-        anchor=_anchor(config),
+        anchor=anchor,
         collateral=_collateral(config),
         clock=clock,
         monotonic=monotonic,

@@ -8,12 +8,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import AsyncIterable
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
 from clf_sdk import Policy
 from clf_sdk.errors import ClfError, DeadlineExceeded, Malformed, NotFound
-from clf_sdk.protocol import ColumnDescription, TableDescription
+from clf_sdk.protocol import ColumnDescription, TableDescription, digest
 from clf_sdk.sealed import TableSealer, as_record_batches, describe_schema
 from clf_server._body import BodyStream
 from clf_server._metadata import StoredTable, Version
@@ -147,10 +148,10 @@ class Uploads:
                 writer.write(str(number), sealer.seal(batch))
             body.check_complete()
             sealed = sealer.finish()
-            digest = sealer.content_digest or ""
+            content_digest = sealer.content_digest or ""
             policy = announced.policy.to_json()
-            if before is not None and before.current.content_digest == digest:
-                state.metadata.set_policy(name, policy, version_id=before.current.version_id)
+            if before is not None and before.current.content_digest == content_digest:
+                self._change_policy(before, policy)
                 return self.describe(state.metadata.table(name), unchanged=True)
             writer.write(MANIFEST_NAME, sealed.sealed)
             writer.commit()
@@ -160,7 +161,7 @@ class Uploads:
                 table_name=name,
                 version=sealed.version,
                 table_key=self._vault.wrap_table_key(table_key, table=name, version_id=version_id),
-                content_digest=digest,
+                content_digest=content_digest,
                 rows=manifest.rows,
                 row_groups=len(manifest.row_groups),
                 manifest_bytes=len(sealed.sealed),
@@ -168,20 +169,45 @@ class Uploads:
                 created_at=state.now(),
             )
             try:
-                state.metadata.publish(
-                    version,
-                    policy=policy,
-                    content_key=before.content_key
-                    if before
-                    else self._vault.wrap_content_key(content_key, table=name),
-                    replaces=before.current.version_id if before else None,
-                )
+                with state.metadata.transaction() as connection:
+                    state.metadata.publish(
+                        connection,
+                        version,
+                        policy=policy,
+                        content_key=before.content_key
+                        if before
+                        else self._vault.wrap_content_key(content_key, table=name),
+                        replaces=before.current.version_id if before else None,
+                    )
+                    shared = {
+                        "table": name,
+                        "version": version.version,
+                        "replaces": before.current.version if before else None,
+                        "rows": version.rows,
+                        "sealed_bytes": version.sealed_bytes,
+                        "policy": digest(policy),
+                    }
+                    state.audit.append("table.shared", shared, connection=connection)
             except BaseException:
                 state.objects.delete(version_id)
                 raise
         if before is not None:
             state.objects.delete(before.current.version_id)
         return self.describe(state.metadata.table(name))
+
+    def _change_policy(self, before: StoredTable, policy: dict[str, Any]) -> None:
+        """Give a table whose content stays another policy, or the same one."""
+        metadata, version = self._state.metadata, before.current
+        with metadata.transaction() as connection:
+            metadata.set_policy(connection, before.name, policy, version_id=version.version_id)
+            if policy != before.policy:
+                changed = {
+                    "table": before.name,
+                    "version": version.version,
+                    "policy": digest(policy),
+                    "before": digest(before.policy),
+                }
+                self._state.audit.append("policy.changed", changed, connection=connection)
 
     def describe(
         self, table: StoredTable, *, unchanged: bool = False, with_policy: bool = True

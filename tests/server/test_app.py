@@ -160,4 +160,5 @@ def test_body_that_dawdles_meets_a_deadline(monkeypatch: pytest.MonkeyPatch) -> 
 def test_each_error_has_a_status(code: str) -> None:
     status = status_of(BY_CODE[code]("message"))
     server_side = {"error", "transport", "server_error", "run_failed", "server_identity_mismatch"}
+    server_side |= {"audit", "log_altered", "log_inconsistent"}
     assert (status == 500) is (code in server_side)

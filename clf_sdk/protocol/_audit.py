@@ -1,0 +1,24 @@
+"""Entries of the audit log, and what a server says about it (docs/protocol.md §14)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from clf_sdk.protocol._document import Document, Mode, Version
+
+Event = Annotated[str, StringConstraints(pattern=r"^[a-z]{1,31}\.[a-z]{1,32}$")]
+
+
+class AuditEntry(Document):
+    """One decision of a server. Its canonical JSON is a leaf of the log's Merkle tree."""
+
+    clf: Version
+    type: Literal["audit-entry"]
+    index: Annotated[int, Field(ge=0)]
+    time: int
+    mode: Mode
+    event: Event
+    request: Annotated[str, StringConstraints(max_length=64)] | None
+    details: dict[str, Any]
