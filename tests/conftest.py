@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,16 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("XDG_DATA_HOME", str(home / "data"))
         patch.setenv("XDG_STATE_HOME", str(home / "state"))
         yield
+
+
+@pytest.fixture(scope="session")
+def vectors() -> Path:
+    """Folder of the real quotes; they are not part of the repository."""
+    default = Path(__file__).parents[1].parent / "shared" / "vectors"
+    folder = Path(os.environ.get("CLF_VECTORS", default))
+    if not (folder / "intel_sgx_quote.bin").exists():
+        pytest.skip("the attestation vectors are not here; set CLF_VECTORS to their folder")
+    return folder
 
 
 @pytest.fixture(scope="session")

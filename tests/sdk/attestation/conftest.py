@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,16 +15,6 @@ from clf_sdk.attestation import (
 )
 
 NOW = 1_800_000_000
-
-
-@pytest.fixture(scope="session")
-def vectors() -> Path:
-    """Folder of the real quotes; they are not part of the repository."""
-    default = Path(__file__).parents[3].parent / "shared" / "vectors"
-    folder = Path(os.environ.get("CLF_VECTORS", default))
-    if not (folder / "intel_sgx_quote.bin").exists():
-        pytest.skip("the attestation vectors are not here; set CLF_VECTORS to their folder")
-    return folder
 
 
 @dataclass(frozen=True)
