@@ -63,8 +63,16 @@ class ResultAccess(Document):
     ticket: str
 
 
+class SessionAccess(Document):
+    """Step 9: what only the enclave may have. The session commits to its digest."""
+
+    keys: SealedMessage
+    blobs: BlobAccess
+    results: ResultAccess
+
+
 class Session(Document):
-    """Step 9: what the server grants, for its signature."""
+    """Step 9: what the server grants and when, for its signature. It holds no secret."""
 
     clf: Version
     type: Literal["session"]
@@ -75,17 +83,21 @@ class Session(Document):
     run: Identifier
     job: Sha256
     mode: Mode
+    granted_at: int
     inputs: list[GrantedInput]
-    keys: SealedMessage
-    blobs: BlobAccess
-    results: ResultAccess
+    access: Sha256
 
 
 class SessionAnswer(Document):
-    """Step 9: the session and the signature of the server's identity key."""
+    """Step 9: the session, the signature of the server's identity key, and what it commits to.
+
+    The collateral is parsed by :mod:`clf_sdk.attestation`.
+    """
 
     session: Session
     signature: Base64
+    access: SessionAccess
+    collateral: dict[str, Any] | None
 
 
 class InputKeys(Document):

@@ -46,7 +46,7 @@ class TablePull:
         return next(entry for entry in session.session.inputs if entry.name == self._name)
 
     def _channel(self, session: OpenSession) -> Channel:
-        url = session.session.blobs.url
+        url = session.access.blobs.url
         if url is None:
             return Channel(session.endpoint.url, ca=session.endpoint.ca)
         return Channel(url, ca=None)
@@ -75,7 +75,7 @@ class TablePull:
         while True:
             try:
                 with self._channel(session) as channel:
-                    ticket = session.session.blobs.ticket
+                    ticket = session.access.blobs.ticket
                     response = channel.open_range(path, ticket, 0, len(buffer))
                     channel.read_into(response, buffer)
                 return bytes(buffer)
@@ -170,7 +170,7 @@ class TablePull:
         """Pull one row group, segment by segment, through one buffer."""
         path = f"/v1/blobs/{self._granted.version_id}/{number}"
         for wanted in reader.ranges(number, self._granted.columns):
-            ticket = session.session.blobs.ticket
+            ticket = session.access.blobs.ticket
             response = channel.open_range(path, ticket, wanted.start, wanted.stop)
             position = 0
             for part in wanted.parts:

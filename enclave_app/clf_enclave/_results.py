@@ -89,7 +89,7 @@ def put_outputs(session: OpenSession, outputs: Sequence[SealedOutput]) -> None:
     Conflict
         The server has other results of this run.
     """
-    ticket = session.session.results.ticket
+    ticket = session.access.results.ticket
     headers = {"Authorization": f"CLF-Ticket {ticket}", "Content-Type": "application/octet-stream"}
     with control_channel(session.endpoint) as channel:
         for output in outputs:

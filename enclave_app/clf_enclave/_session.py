@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clf_enclave._transport import control_channel
-from clf_sdk.attestation import Binding, Evidence, EvidenceProvider
-from clf_sdk.errors import BindingMismatch, ServerIdentityMismatch, SignatureInvalid
+from clf_sdk.attestation import Binding, Collateral, Evidence, EvidenceProvider
+from clf_sdk.errors import BindingMismatch, Malformed, ServerIdentityMismatch, SignatureInvalid
 from clf_sdk.keys import PrivateKey, SigningKey, server_id, verify_signature
 from clf_sdk.protocol import (
     SESSION_SIGNATURE,
@@ -16,6 +16,7 @@ from clf_sdk.protocol import (
     InputKeys,
     JobDocument,
     Session,
+    SessionAccess,
     SessionAnswer,
     SessionKeys,
     parse_json,
@@ -50,10 +51,30 @@ class RunIdentity:
 
 @dataclass(frozen=True)
 class OpenSession:
-    """A session that a server granted and that the enclave has checked."""
+    """A session that a server granted and that the enclave has checked.
+
+    Attributes
+    ----------
+    endpoint
+        Where the server is.
+    public_key
+        The server's identity key, raw Ed25519.
+    evidence
+        What the enclave proved itself with, collateral included.
+    session, signature
+        What the server signed, and its signature.
+    access
+        Tickets.
+    keys
+        Opened keys, by input.
+    """
 
     endpoint: Endpoint
+    public_key: bytes
+    evidence: Evidence
     session: Session
+    signature: bytes
+    access: SessionAccess
     keys: dict[str, InputKeys]
 
     def __repr__(self) -> str:
@@ -85,6 +106,8 @@ def _check_answer(
         raise ServerIdentityMismatch(
             "the session is not signed by the server that the job pins"
         ) from error
+    if session.access != answer.access.digest:
+        raise ServerIdentityMismatch("the session was signed for other keys and tickets")
     expected = (
         challenge.server,
         challenge.nonce,
@@ -121,6 +144,15 @@ def _check_inputs(job: JobDocument, session: Session, keys: SessionKeys) -> None
             raise BindingMismatch(
                 f"the server granted another table, version or columns for input {granted.name!r}"
             )
+
+
+def _with_collateral(evidence: Evidence, answer: SessionAnswer) -> Evidence:
+    """Complete the evidence by what the server verified it with: a receipt must carry it."""
+    if evidence.collateral is not None:
+        return evidence
+    if answer.collateral is None:
+        raise Malformed("the server does not say what collateral it verified the quote with")
+    return replace(evidence, collateral=Collateral.from_json(answer.collateral))
 
 
 def open_session(identity: RunIdentity, endpoint: Endpoint) -> OpenSession:
@@ -171,7 +203,15 @@ def open_session(identity: RunIdentity, endpoint: Endpoint) -> OpenSession:
     info = session_keys_info(
         binding=session.binding, server=session.server, session=session.session
     )
-    plaintext = identity.hpke.open(session.keys.to_json(), info=info)
+    plaintext = identity.hpke.open(answer.access.keys.to_json(), info=info)
     keys = SessionKeys.parse(parse_json(plaintext, what="session keys"))
     _check_inputs(identity.job, session, keys)
-    return OpenSession(endpoint=endpoint, session=session, keys=dict(keys.inputs))
+    return OpenSession(
+        endpoint=endpoint,
+        public_key=challenge.public_key,
+        evidence=_with_collateral(evidence, answer),
+        session=session,
+        signature=answer.signature,
+        access=answer.access,
+        keys=dict(keys.inputs),
+    )

@@ -26,6 +26,7 @@ from clf_sdk.protocol import (
     ResultAccess,
     SealedMessage,
     Session,
+    SessionAccess,
     SessionAnswer,
     SessionKeys,
     SessionRequest,
@@ -144,6 +145,7 @@ def open_session(state: ServerState, vault: Vault, request: SessionRequest) -> O
     tables = {entry.name: state.metadata.table(entry.table) for entry in entries}
     policies = {name: Policy.from_json(table.policy) for name, table in tables.items()}
     collateral = _collateral(state, evidence)
+    now = state.now()
     verified = [
         verify_quote(
             evidence.quote,
@@ -151,7 +153,7 @@ def open_session(state: ServerState, vault: Vault, request: SessionRequest) -> O
             policy=rule,
             report_data=report_data,
             anchor=state.anchor,
-            now=state.now(),
+            now=now,
         )
         for rule in dict.fromkeys(policy.enclave for policy in policies.values())
     ]
@@ -185,17 +187,7 @@ def open_session(state: ServerState, vault: Vault, request: SessionRequest) -> O
         signing_key=binding.signing_key,
     )
     config = state.config
-    session = Session(
-        clf=1,
-        type="session",
-        server=state.server_id,
-        session=session_id,
-        nonce=binding.nonce,
-        binding=report_data.hex(),
-        run=binding.run,
-        job=job_digest,
-        mode=state.anchor.mode,
-        inputs=inputs,
+    access = SessionAccess(
         keys=SealedMessage(**recipient.seal(keys.canonical(), info=info)),
         blobs=BlobAccess(
             url=None
@@ -206,6 +198,26 @@ def open_session(state: ServerState, vault: Vault, request: SessionRequest) -> O
         ),
         results=ResultAccess(ticket=state.tickets.issue(result_ticket)),
     )
+    session = Session(
+        clf=1,
+        type="session",
+        server=state.server_id,
+        session=session_id,
+        nonce=binding.nonce,
+        binding=report_data.hex(),
+        run=binding.run,
+        job=job_digest,
+        mode=state.anchor.mode,
+        granted_at=now,
+        inputs=inputs,
+        access=access.digest,
+    )
     signature = state.identity.sign(SESSION_SIGNATURE, session.to_json())
     state.audit.append("session.granted", describe_granted(session, verified[0]))
-    return Opened(SessionAnswer(session=session, signature=signature), verified[0])
+    answer = SessionAnswer(
+        session=session,
+        signature=signature,
+        access=access,
+        collateral=collateral.to_json() if evidence.collateral is None else None,
+    )
+    return Opened(answer, verified[0])

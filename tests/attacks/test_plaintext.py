@@ -75,17 +75,17 @@ def test_no_plaintext_value_is_stored_logged_or_sent(
         SigningKey.generate(),
         make_provider(simulation.directory),
     )
-    session = open_session(identity, connection.endpoint).session
-    assert (session.blobs.url is None) is not blob_listener
-    base = session.blobs.url or connection.profile.url
+    session = open_session(identity, connection.endpoint)
+    assert (session.access.blobs.url is None) is not blob_listener
+    base = session.access.blobs.url or connection.profile.url
     assert urlsplit(base).scheme == ("http" if blob_listener else "https")
     ca = tmp_path / "ca.pem"
     ca.write_text(connection.profile.ca)
     sent = b""
     for name in ("manifest", "0"):
         answer = requests.get(
-            f"{base}/v1/blobs/{session.inputs[0].version_id}/{name}",
-            headers={"Authorization": f"CLF-Ticket {session.blobs.ticket}"},
+            f"{base}/v1/blobs/{session.session.inputs[0].version_id}/{name}",
+            headers={"Authorization": f"CLF-Ticket {session.access.blobs.ticket}"},
             verify=str(ca),
             timeout=30,
         )

@@ -16,9 +16,11 @@ import pytest
 import clf_sdk as clf
 from clf_enclave import _session
 from clf_enclave._session import OpenSession, RunIdentity, open_session
+from clf_sdk.attestation import SimulatedProvider
 from clf_sdk.errors import (
     BindingMismatch,
     ClfError,
+    CollateralMalformed,
     FormatTooNew,
     Malformed,
     SealBroken,
@@ -29,6 +31,7 @@ from clf_sdk.protocol import (
     SESSION_SIGNATURE,
     Endpoint,
     JobDocument,
+    digest,
     error_from_problem,
     session_keys_info,
 )
@@ -68,11 +71,12 @@ class Dishonest:
             return document
         request = json.loads(body)
         self.evidence.append(request["evidence"])
-        return self._signed(document["session"], request)
+        return self._signed(document, request)
 
-    def _signed(self, session: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
+    def _signed(self, answer: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
         binding = request["evidence"]["binding"]
         state = self.server.state
+        session, access = answer["session"], answer["access"]
         if self.keys is not _nothing:
             keys = {"inputs": {"plans": _released(self.server, session)}}
             self.keys(keys)
@@ -80,10 +84,11 @@ class Dishonest:
                 binding=session["binding"], server=session["server"], session=session["session"]
             )
             plaintext = json.dumps(keys).encode()
-            session["keys"] = PublicKey.from_document(binding["hpke"]).seal(plaintext, info=info)
+            access["keys"] = PublicKey.from_document(binding["hpke"]).seal(plaintext, info=info)
+            session["access"] = digest(access)
         self.session(session)
         signature = state.identity.sign(SESSION_SIGNATURE, session)
-        answer = {"session": session, "signature": base64.b64encode(signature).decode()}
+        answer["signature"] = base64.b64encode(signature).decode()
         self.answer(answer)
         return answer
 
@@ -127,7 +132,9 @@ def ask(dishonest: Dishonest, simulation: Simulation) -> Callable[..., OpenSessi
 def test_honest_answer_opens(ask: Callable[..., OpenSession]) -> None:
     session = ask(columns=["id", "y"])
     assert set(session.keys["plans"].columns) == {"id", "y"}
-    assert session.session.blobs.ticket not in repr(session)
+    for secret in (session.access.blobs.ticket, session.access.results.ticket):
+        assert secret not in repr(session)
+        assert secret.encode() not in session.session.canonical()
     assert len(repr(session)) < 100
 
 
@@ -211,6 +218,43 @@ def test_signed_answer_for_something_else_is_refused(
 ) -> None:
     dishonest.session = lambda session: session.update(change)
     with pytest.raises(BindingMismatch):
+        ask()
+
+
+@pytest.mark.parametrize("part", ["keys", "blobs", "results"])
+def test_keys_and_tickets_are_those_that_the_session_commits_to(
+    dishonest: Dishonest, ask: Callable[..., OpenSession], part: str
+) -> None:
+    other = {"suite": "?", "ticket": "?", "url": "http://127.0.0.1:1"}
+
+    def swap(answer: dict[str, Any]) -> None:
+        known = answer["access"][part]
+        known.update({name: other[name] for name in other.keys() & known.keys()})
+
+    dishonest.answer = swap
+    with pytest.raises(ServerIdentityMismatch, match="other keys and tickets"):
+        ask()
+
+
+def test_collateral_comes_from_the_server_when_the_enclave_has_none(
+    dishonest: Dishonest,
+    ask: Callable[..., OpenSession],
+    simulation: Simulation,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = dishonest.server
+    with (server.directory / "clf_server.conf").open("a") as conf:
+        conf.write(f"collateral_file = {simulation.directory / 'collateral.json'}\n")
+    server.close()
+    server.restart()
+    monkeypatch.setattr(SimulatedProvider, "collateral", lambda _self: None)
+    assert ask().evidence.collateral == simulation.platform.collateral
+    assert dishonest.evidence[-1]["collateral"] is None
+    dishonest.answer = lambda answer: answer.update(collateral=None)
+    with pytest.raises(Malformed, match="collateral"):
+        ask()
+    dishonest.answer = lambda answer: answer.update(collateral={})
+    with pytest.raises(CollateralMalformed):
         ask()
 
 

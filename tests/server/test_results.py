@@ -10,7 +10,7 @@ import pytest
 from clf_enclave._results import SealedOutput, seal_outputs
 from clf_enclave._session import RunIdentity
 from clf_sdk.keys import SigningKey
-from clf_sdk.protocol import RESULT_SIGNATURE, Session, SignedResult
+from clf_sdk.protocol import RESULT_SIGNATURE, SessionAnswer, SignedResult
 from clf_server import _results
 from clf_testing import HandmadeEnclave, LocalServer
 
@@ -23,7 +23,7 @@ class Sender:
     def __init__(self, enclave: HandmadeEnclave) -> None:
         self.enclave = enclave
         self.server: LocalServer = enclave.server
-        self.session: Session = enclave.open().session
+        self.session: SessionAnswer = enclave.open()
         self.output = self.seal()
 
     def seal(self) -> SealedOutput:
@@ -35,7 +35,7 @@ class Sender:
         return sealed
 
     def headers(self, ticket: str | None = None) -> dict[str, str]:
-        return {"authorization": f"CLF-Ticket {ticket or self.session.results.ticket}"}
+        return {"authorization": f"CLF-Ticket {ticket or self.session.access.results.ticket}"}
 
     def put(
         self,
@@ -167,7 +167,7 @@ def test_object_of_another_name_is_refused(sender: Sender, name: str) -> None:
 
 
 def test_blob_ticket_puts_no_result(sender: Sender, refused: Refused) -> None:
-    ticket = sender.session.blobs.ticket
+    ticket = sender.session.access.blobs.ticket
     assert refused(sender.put(ticket=ticket)) == (401, "ticket_refused")
     assert refused(sender.finish(ticket=ticket)) == (401, "ticket_refused")
 
@@ -180,7 +180,7 @@ def test_ticket_of_one_run_puts_no_result_of_another(sender: Sender, refused: Re
 def test_expired_ticket_puts_no_result(sender: Sender, refused: Refused) -> None:
     sender.server.monotonic.now += 600
     assert refused(sender.put()) == (401, "ticket_refused")
-    sender.session = sender.enclave.open().session
+    sender.session = sender.enclave.open()
     sender.put_all()
     assert sender.finish().status_code == 204
 
@@ -238,7 +238,7 @@ def test_flood_of_unfinished_results_is_refused_and_swept(
     assert [answer.status_code for answer in answers] == [204, 204, 413]
     assert sender.server.stored() == before | set(ids[:2])
     sender.server.monotonic.now += 601
-    sender.session = sender.enclave.open().session
+    sender.session = sender.enclave.open()
     assert sender.put("0", b"x", version_id=ids[2]).status_code == 204
     assert sender.server.stored() == before | {ids[2]}
 

@@ -48,6 +48,12 @@ def test_session_releases_keys_to_the_attested_enclave_only(enclave: HandmadeEnc
         enclave.keys(answer)
 
 
+def test_session_says_when_it_was_granted_by_the_server_s_clock(enclave: HandmadeEnclave) -> None:
+    for later in (0, 3600):
+        enclave.server.clock.now += later
+        assert enclave.open().session.granted_at == int(enclave.server.clock.now)
+
+
 def test_only_keys_of_granted_columns_are_released(enclave: HandmadeEnclave) -> None:
     entry = job_input(enclave.server.server_id, "t", columns=["id", "y"])
     enclave.job = make_job([entry])

@@ -75,5 +75,5 @@ class HandmadeEnclave:
         info = session_keys_info(
             binding=session.binding, server=session.server, session=session.session
         )
-        plaintext = self.hpke.open(session.keys.to_json(), info=info)
+        plaintext = self.hpke.open(answer.access.keys.to_json(), info=info)
         return SessionKeys.parse(parse_json(plaintext, what="keys"))
