@@ -14,7 +14,14 @@ from pathlib import Path
 import clf_sdk as clf
 from clf_sdk._server_process import ServerProcess
 from clf_sdk.attestation import EnclavePolicy, create_simulation
-from clf_sdk.protocol import InnerJoin, JobDocument, JobInput, Operation, RunRequest
+from clf_sdk.protocol import (
+    AllowedEnclave,
+    InnerJoin,
+    JobDocument,
+    JobInput,
+    Operation,
+    RunRequest,
+)
 
 TABLE = "bench"
 
@@ -51,6 +58,12 @@ class Owner:
             ],
             align=InnerJoin(kind="inner_join", keys=[key]),
             operation=Operation(name="glm", parameters={}),
+            enclave=AllowedEnclave(
+                mrenclave=self.policy.enclave.mrenclave,
+                mrsigner=None,
+                isv_prod_id=None,
+                min_isv_svn=None,
+            ),
             recipients=[clf.RecipientKey.create().public],
         )
         return RunRequest(

@@ -10,8 +10,10 @@ from typing import Any, Literal, Protocol
 
 from clf_sdk._recipient import RecipientKey
 from clf_sdk._table import SharedTable
+from clf_sdk.attestation import EnclavePolicy
 from clf_sdk.errors import ConfigurationError, InvalidJob, Malformed
 from clf_sdk.protocol import (
+    AllowedEnclave,
     Endpoint,
     InnerJoin,
     JobDocument,
@@ -86,6 +88,9 @@ class Job:
         Key column or columns of the inner join.
     operation
         For example `GLM`.
+    enclave
+        The program that may run the job: its MRENCLAVE as 64 hex digits, or what an `EnclavePolicy`
+        pins of a program. Which platforms are trusted is up to the owners' policies alone.
     purpose
         In plain words, for the owners.
     recipients
@@ -107,6 +112,7 @@ class Job:
         inputs: Mapping[str, SharedTable] | Sequence[SharedTable],
         on: str | Sequence[str],
         operation: _Operation,
+        enclave: EnclavePolicy | str,
         purpose: str = "",
         recipients: Sequence[RecipientKey | PublicKeyDocument] | None = None,
     ) -> None:
@@ -131,6 +137,7 @@ class Job:
                 inputs=[_input(alias, table, keys) for alias, table in tables.items()],
                 align=InnerJoin(kind="inner_join", keys=keys),
                 operation=Operation(name=operation.name, parameters=operation.parameters()),
+                enclave=_allowed(enclave),
                 recipients=public,
             )
         except ValueError as error:
@@ -195,6 +202,16 @@ class Job:
         object.__setattr__(job, "document", document)
         object.__setattr__(job, "endpoints", tuple(endpoints))
         return job
+
+
+def _allowed(enclave: EnclavePolicy | str) -> AllowedEnclave:
+    pinned = EnclavePolicy(mrenclave=enclave) if isinstance(enclave, str) else enclave
+    return AllowedEnclave(
+        mrenclave=pinned.mrenclave,
+        mrsigner=pinned.mrsigner,
+        isv_prod_id=pinned.isv_prod_id,
+        min_isv_svn=pinned.min_isv_svn,
+    )
 
 
 def _input(alias: str, table: SharedTable, keys: Sequence[str]) -> JobInput:

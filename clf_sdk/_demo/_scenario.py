@@ -146,8 +146,9 @@ def _run(folder: Path, timer: _Timer, cleanup: contextlib.ExitStack) -> DemoOutc
         pids = tuple(server.pid or 0 for server in servers.values())
 
     # Each owner, in a notebook of its own: share one frame under a policy.
+    program = _program_policy()
     with timer("share"):
-        policy = clf.Policy(enclave=_program_policy(), operations=["glm"])
+        policy = clf.Policy(enclave=program, operations=["glm"])
         for number, (owner, columns) in enumerate(COLUMNS.items()):
             frame = people[[KEY, *columns]].sample(frac=1, random_state=number)
             connection = clf.connect(servers[owner].owner)
@@ -169,6 +170,7 @@ def _run(folder: Path, timer: _Timer, cleanup: contextlib.ExitStack) -> DemoOutc
         inputs=tables,
         on=KEY,
         operation=clf.GLM(outcome=OUTCOME, predictors=PREDICTORS, family="poisson"),
+        enclave=program,
         recipients=[key],
     )
     with timer("run"):

@@ -16,7 +16,7 @@ from clf_sdk.attestation._simulated_platform import (
     create_simulation,
     simulated_measurement,
 )
-from clf_sdk.attestation._verify import verify_quote
+from clf_sdk.attestation._verify import check_program, verify_quote
 
 __all__ = [
     "Binding",
@@ -34,6 +34,7 @@ __all__ = [
     "SimulatedProvider",
     "TrustAnchor",
     "VerifiedEnclave",
+    "check_program",
     "create_simulation",
     "evidence_from_ratls_certificate",
     "parse_quote",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from clf_sdk.attestation._anchor import TrustAnchor
     from clf_sdk.attestation._collateral import Collateral
     from clf_sdk.attestation._policy import EnclavePolicy
+    from clf_sdk.protocol import AllowedEnclave
 
 _INIT, _DEBUG, _MODE64BIT, _PROVISION_KEY, _EINITTOKEN_KEY = 0x01, 0x02, 0x04, 0x10, 0x20
 
@@ -120,7 +121,7 @@ def verify_quote(
         )
 
     # 7. MRENCLAVE, MRSIGNER and ISV_PROD_ID equal what is pinned, ISV_SVN is at least its minimum.
-    _check_identity(enclave, policy)
+    check_program(enclave, policy)
 
     # 8. The TCB status is allowed, and no refused advisory applies.
     _check_tcb(enclave, policy)
@@ -180,25 +181,43 @@ def _check_attributes(enclave: VerifiedEnclave) -> None:
         )
 
 
-def _check_identity(enclave: VerifiedEnclave, policy: EnclavePolicy) -> None:
-    if policy.mrenclave is not None and enclave.mrenclave != policy.mrenclave:
+def check_program(
+    enclave: VerifiedEnclave, pins: EnclavePolicy | AllowedEnclave, *, pinned_by: str = "policy"
+) -> None:
+    """Check that a verified enclave is the program that a policy or a job pins (step 7).
+
+    Parameters
+    ----------
+    enclave
+        What `verify_quote` returned.
+    pins
+        Measurement, or signer with product and minimum SVN; None pins nothing.
+    pinned_by
+        Who pins it, for the message.
+
+    Raises
+    ------
+    MeasurementMismatch, SignerMismatch, ProductMismatch, SvnTooLow
+        It is another program.
+    """
+    if pins.mrenclave is not None and enclave.mrenclave != pins.mrenclave:
         raise MeasurementMismatch(
-            f"MRENCLAVE is {enclave.mrenclave[:16]}…, the policy pins {policy.mrenclave[:16]}…",
+            f"MRENCLAVE is {enclave.mrenclave[:16]}…, the {pinned_by} pins {pins.mrenclave[:16]}…",
             hint="another build of the enclave app runs; review it, then pin its measurement",
         )
-    if policy.mrsigner is not None and enclave.mrsigner != policy.mrsigner:
+    if pins.mrsigner is not None and enclave.mrsigner != pins.mrsigner:
         raise SignerMismatch(
-            f"MRSIGNER is {enclave.mrsigner[:16]}…, the policy pins {policy.mrsigner[:16]}…",
+            f"MRSIGNER is {enclave.mrsigner[:16]}…, the {pinned_by} pins {pins.mrsigner[:16]}…",
             hint="the enclave was signed with another key",
         )
-    if policy.isv_prod_id is not None and enclave.isv_prod_id != policy.isv_prod_id:
+    if pins.isv_prod_id is not None and enclave.isv_prod_id != pins.isv_prod_id:
         raise ProductMismatch(
-            f"ISV_PROD_ID is {enclave.isv_prod_id}, the policy pins {policy.isv_prod_id}",
-            hint="the signer made another product; run the one that the policy names",
+            f"ISV_PROD_ID is {enclave.isv_prod_id}, the {pinned_by} pins {pins.isv_prod_id}",
+            hint=f"the signer made another product; run the one that the {pinned_by} names",
         )
-    if policy.min_isv_svn is not None and enclave.isv_svn < policy.min_isv_svn:
+    if pins.min_isv_svn is not None and enclave.isv_svn < pins.min_isv_svn:
         raise SvnTooLow(
-            f"ISV_SVN is {enclave.isv_svn}, the policy demands at least {policy.min_isv_svn}",
+            f"ISV_SVN is {enclave.isv_svn}, the {pinned_by} demands at least {pins.min_isv_svn}",
             hint="update the enclave app",
         )
 

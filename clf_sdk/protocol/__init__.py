@@ -12,6 +12,7 @@ from clf_sdk.protocol._document import (
     check_name,
 )
 from clf_sdk.protocol._job import (
+    AllowedEnclave,
     InnerJoin,
     JobDocument,
     JobInput,
@@ -57,6 +58,7 @@ __all__ = [
     "PROTOCOL_VERSION",
     "RESULT_SIGNATURE",
     "SESSION_SIGNATURE",
+    "AllowedEnclave",
     "AuditEntry",
     "BlobAccess",
     "Challenge",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from clf_sdk.protocol._document import Document, Name, Sha256, Version
 
@@ -49,6 +49,32 @@ class Operation(Document):
     parameters: dict[str, Any]
 
 
+def _refuse_zeros(measurement: str) -> str:
+    if not measurement.strip("0"):
+        raise ValueError("zeros are no measurement")
+    return measurement
+
+
+Measurement = Annotated[Sha256, AfterValidator(_refuse_zeros)]
+_U16 = Annotated[int, Field(ge=0, le=0xFFFF)]
+
+
+class AllowedEnclave(Document):
+    """The program that may run a job; what is given must hold."""
+
+    mrenclave: Measurement | None
+    mrsigner: Measurement | None
+    isv_prod_id: _U16 | None
+    min_isv_svn: _U16 | None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        signer = (self.mrsigner, self.isv_prod_id, self.min_isv_svn)
+        if self.mrenclave is None and None in signer:
+            raise ValueError("it pins no program")
+        return self
+
+
 class JobDocument(Document):
     """A job. Its identity is the digest of its canonical JSON."""
 
@@ -59,6 +85,7 @@ class JobDocument(Document):
     inputs: Annotated[list[JobInput], Field(min_length=1, max_length=64)]
     align: InnerJoin
     operation: Operation
+    enclave: AllowedEnclave
     recipients: Annotated[list[PublicKeyDocument], Field(min_length=1, max_length=64)]
 
     @model_validator(mode="after")

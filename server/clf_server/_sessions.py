@@ -12,6 +12,7 @@ from clf_sdk.attestation import (
     Collateral,
     Evidence,
     VerifiedEnclave,
+    check_program,
     verify_quote,
 )
 from clf_sdk.errors import BindingMismatch, CollateralUnavailable, NotFound, PolicyRefused
@@ -157,6 +158,7 @@ def open_session(state: ServerState, vault: Vault, request: SessionRequest) -> O
         )
         for rule in dict.fromkeys(policy.enclave for policy in policies.values())
     ]
+    check_program(verified[0], job.enclave, pinned_by="job")
 
     # 8. Operation and columns are allowed; "latest" becomes a version.
     for entry in entries:

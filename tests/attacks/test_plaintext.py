@@ -63,6 +63,7 @@ def test_no_plaintext_value_is_stored_logged_or_sent(
         inputs=[table],
         on="id",
         operation=clf.GLM(outcome="y", predictors=["x"], family="gaussian"),
+        enclave=policy.enclave,
         recipients=[key],
     )
     run = clf.run(job, insecure_simulation=simulation.directory)

@@ -10,7 +10,15 @@ import clf_sdk as clf
 from clf_sdk.attestation import EnclavePolicy, Evidence, create_simulation
 from clf_sdk.errors import SealBroken
 from clf_sdk.keys import PrivateKey, server_id, verify_signature
-from clf_testing import HandmadeEnclave, LocalServer, Simulation, job_input, make_job
+from clf_testing import (
+    MRENCLAVE,
+    HandmadeEnclave,
+    LocalServer,
+    Simulation,
+    allowed_enclave,
+    job_input,
+    make_job,
+)
 
 DAY = 86400
 
@@ -145,6 +153,25 @@ def test_other_enclaves_are_refused(
     }
     quote = platform.quote(binding.report_data, **(claims | claim))
     refused(enclave.post(Evidence(quote, binding, platform.collateral).to_json()), code)
+
+
+@pytest.mark.parametrize(
+    ("pins", "code"),
+    [
+        ({"mrenclave": "cd" * 32}, "measurement_mismatch"),
+        ({"mrsigner": "cd" * 32, "isv_prod_id": 1, "min_isv_svn": 1}, "signer_mismatch"),
+        ({"mrenclave": MRENCLAVE, "isv_prod_id": 9}, "product_mismatch"),
+        ({"mrenclave": MRENCLAVE, "min_isv_svn": 2}, "svn_too_low"),
+    ],
+)
+def test_enclave_that_the_job_does_not_allow_is_refused(
+    enclave: HandmadeEnclave, pins: dict[str, Any], code: str
+) -> None:
+    entry = job_input(enclave.server.server_id, "t")
+    enclave.job = make_job([entry], enclave=allowed_enclave(**pins))
+    answer = enclave.ask()
+    refused(answer, code)
+    assert "the job" in answer.json()["detail"]
 
 
 def test_each_table_s_own_policy_must_hold(

@@ -23,6 +23,7 @@ def test_public_surface_is_pinned() -> None:
         "SimulatedProvider",
         "TrustAnchor",
         "VerifiedEnclave",
+        "check_program",
         "create_simulation",
         "evidence_from_ratls_certificate",
         "parse_quote",

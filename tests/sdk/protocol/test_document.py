@@ -33,6 +33,7 @@ JOB: dict[str, Any] = {
     ],
     "align": {"kind": "inner_join", "keys": ["id"]},
     "operation": {"name": "glm", "parameters": {"outcome": "y", "confidence": 0.95}},
+    "enclave": {"mrenclave": "ef" * 32, "mrsigner": None, "isv_prod_id": None, "min_isv_svn": None},
     "recipients": [KEY],
 }
 RUN: dict[str, Any] = {
@@ -72,12 +73,17 @@ SESSION: dict[str, Any] = {
         "run": "ab" * 16,
         "job": "ab" * 32,
         "mode": "dcap",
+        "granted_at": 1,
         "inputs": [],
+        "access": "ab" * 32,
+    },
+    "signature": "AAAA",
+    "access": {
         "keys": {"suite": "s", "sealed": "AAAA"},
         "blobs": {"url": None, "ticket": "t", "expires_in_seconds": 600},
         "results": {"ticket": "t"},
     },
-    "signature": "AAAA",
+    "collateral": None,
 }
 ENVELOPE: dict[str, Any] = {
     "clf": 1,

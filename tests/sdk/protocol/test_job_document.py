@@ -26,8 +26,11 @@ JOB: dict[str, Any] = {
     "inputs": [INPUT],
     "align": {"kind": "inner_join", "keys": ["id"]},
     "operation": {"name": "glm", "parameters": {"outcome": "x"}},
+    "enclave": {"mrenclave": "ef" * 32, "mrsigner": None, "isv_prod_id": None, "min_isv_svn": None},
     "recipients": [{"suite": "s", "public_key": "AAAA"}],
 }
+ENCLAVE = JOB["enclave"]
+SIGNER = {"mrenclave": None, "mrsigner": "ef" * 32, "isv_prod_id": 1, "min_isv_svn": 1}
 CANONICAL = canonical_json(JOB)
 
 
@@ -61,6 +64,13 @@ def test_digest_does_not_depend_on_layout() -> None:
         ({"align": {"kind": "inner_join", "keys": []}}, "keys"),
         ({"align": {"kind": "inner_join", "keys": ["id", "id"]}}, "named twice"),
         ({"align": {"kind": "outer_join", "keys": ["id"]}}, "align"),
+        ({"enclave": ENCLAVE | {"mrenclave": None}}, "pins no program"),
+        ({"enclave": ENCLAVE | {"mrenclave": "00" * 32}}, "zeros"),
+        ({"enclave": SIGNER | {"mrsigner": "00" * 32}}, "zeros"),
+        ({"enclave": SIGNER | {"isv_prod_id": None}}, "pins no program"),
+        ({"enclave": SIGNER | {"min_isv_svn": None}}, "pins no program"),
+        ({"enclave": SIGNER | {"min_isv_svn": 65536}}, "min_isv_svn"),
+        ({"enclave": SIGNER | {"isv_prod_id": True}}, "isv_prod_id"),
         ({"recipients": []}, "recipients"),
         ({"purpose": "x" * 4001}, "purpose"),
     ],

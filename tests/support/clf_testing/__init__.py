@@ -1,7 +1,15 @@
 """What the tests of several packages share: owners, enclaves and networks that can misbehave."""
 
 from clf_testing._enclave import HandmadeEnclave
-from clf_testing._jobs import GLM, endpoint_of, job_input, make_job, run_request
+from clf_testing._jobs import (
+    GLM,
+    MRENCLAVE,
+    allowed_enclave,
+    endpoint_of,
+    job_input,
+    make_job,
+    run_request,
+)
 from clf_testing._local import Clock, LocalServer, arrow_stream
 from clf_testing._owner import Owner, execute
 from clf_testing._relay import Exchange, Relay
@@ -9,6 +17,7 @@ from clf_testing._simulation import Simulation
 
 __all__ = [
     "GLM",
+    "MRENCLAVE",
     "Clock",
     "Exchange",
     "HandmadeEnclave",
@@ -16,6 +25,7 @@ __all__ = [
     "Owner",
     "Relay",
     "Simulation",
+    "allowed_enclave",
     "arrow_stream",
     "endpoint_of",
     "execute",

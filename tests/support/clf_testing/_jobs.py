@@ -8,6 +8,7 @@ from typing import Any
 
 from clf_sdk import RecipientKey
 from clf_sdk.protocol import (
+    AllowedEnclave,
     Endpoint,
     InnerJoin,
     JobDocument,
@@ -17,6 +18,8 @@ from clf_sdk.protocol import (
     PublicKeyDocument,
     RunRequest,
 )
+
+MRENCLAVE = "ab" * 32
 
 GLM: dict[str, Any] = {
     "outcome": "y",
@@ -39,12 +42,24 @@ def job_input(server: str, table: str, **changes: Any) -> JobInput:
     return JobInput(**(fields | changes))
 
 
+def allowed_enclave(**pins: Any) -> AllowedEnclave:
+    """Pin a program; without pins, the one that `Simulation.provider` proves."""
+    fields: dict[str, Any] = {
+        "mrenclave": None,
+        "mrsigner": None,
+        "isv_prod_id": None,
+        "min_isv_svn": None,
+    }
+    return AllowedEnclave(**(fields | (pins or {"mrenclave": MRENCLAVE})))
+
+
 def make_job(
     inputs: Sequence[JobInput],
     *,
     operation: str = "glm",
     parameters: dict[str, Any] | None = None,
     keys: Sequence[str] = ("id",),
+    enclave: AllowedEnclave | None = None,
     recipients: Sequence[PublicKeyDocument] | None = None,
 ) -> JobDocument:
     return JobDocument(
@@ -55,6 +70,7 @@ def make_job(
         inputs=list(inputs),
         align=InnerJoin(kind="inner_join", keys=list(keys)),
         operation=Operation(name=operation, parameters=GLM if parameters is None else parameters),
+        enclave=enclave or allowed_enclave(),
         recipients=list(recipients or [RecipientKey.create().public]),
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import clf_sdk as clf
 from clf_sdk.attestation import EnclavePolicy, SimulatedPlatform, SimulatedProvider
+from clf_testing._jobs import MRENCLAVE
 
 PROD_ID = 1
 SVN = 1
@@ -32,7 +33,7 @@ class Simulation:
     def policy(self) -> clf.Policy:
         return clf.Policy(enclave=self.enclave_policy, operations=["glm"])
 
-    def provider(self, *, mrenclave: str = "ab" * 32) -> SimulatedProvider:
+    def provider(self, *, mrenclave: str = MRENCLAVE) -> SimulatedProvider:
         return SimulatedProvider(
             self.platform,
             mrenclave=mrenclave,
