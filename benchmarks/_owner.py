@@ -64,7 +64,7 @@ class Owner:
                 isv_prod_id=None,
                 min_isv_svn=None,
             ),
-            recipients=[clf.RecipientKey.create().public],
+            recipients=[clf.Identity.create().public.document],
         )
         return RunRequest(
             clf=1,

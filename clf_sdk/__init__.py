@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clf_sdk._connection import Connection, connect
     from clf_sdk._fetch import fetch
+    from clf_sdk._identity import Identity
     from clf_sdk._job import GLM, Job
     from clf_sdk._policy import Policy
-    from clf_sdk._recipient import RecipientKey
+    from clf_sdk._public_identity import PublicIdentity
     from clf_sdk._result import Result
     from clf_sdk._run import Run, run
     from clf_sdk._share import share
@@ -27,9 +28,10 @@ __all__ = [
     "ClfError",
     "Connection",
     "EnclavePolicy",
+    "Identity",
     "Job",
     "Policy",
-    "RecipientKey",
+    "PublicIdentity",
     "Result",
     "Run",
     "SharedTable",
@@ -44,9 +46,10 @@ _HOME = {
     "ClfError": "errors",
     "Connection": "_connection",
     "EnclavePolicy": "attestation",
+    "Identity": "_identity",
     "Job": "_job",
     "Policy": "_policy",
-    "RecipientKey": "_recipient",
+    "PublicIdentity": "_public_identity",
     "Result": "_result",
     "Run": "_run",
     "SharedTable": "_table",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from clf_sdk._connection import Connection, connections_to
-from clf_sdk._recipient import RecipientKey
+from clf_sdk._identity import Identity
 from clf_sdk._result import Result
 from clf_sdk._run import Run
 from clf_sdk.errors import ConfigurationError, InvalidName, NotFound, SealBroken
@@ -52,28 +52,28 @@ def _agreed(connections: Sequence[Connection], run: str, job: str | None) -> lis
     return first
 
 
-def _table_key(envelope: ResultEnvelope, key: RecipientKey) -> bytes:
+def _table_key(envelope: ResultEnvelope, identity: Identity) -> bytes:
     info = result_key_info(
         run=envelope.run,
         job=envelope.job,
         output=envelope.output,
         version=envelope.version,
-        recipient=key.fingerprint,
+        recipient=identity.id,
     )
     for sealed in envelope.keys:
         try:
-            return key.open(sealed.to_json(), info=info)
+            return identity.open(sealed.to_json(), info=info)
         except SealBroken:
             continue  # sealed to another recipient
     raise SealBroken(
-        "this result was not sealed to your key",
-        hint="fetch with the key that the job names as a recipient",
+        "this result was not sealed to your identity",
+        hint="fetch with the identity that the job names as a recipient",
     )
 
 
-def _open(connection: Connection, envelope: ResultEnvelope, key: RecipientKey) -> pa.Table:
+def _open(connection: Connection, envelope: ResultEnvelope, identity: Identity) -> pa.Table:
     base = f"/v1/results/{envelope.run}/{envelope.output}"
-    table_key = _table_key(envelope, key)
+    table_key = _table_key(envelope, identity)
     manifest = open_manifest(
         connection.http.send("GET", f"{base}/manifest"),
         manifest_key=derive_manifest_key(table_key, envelope.version_id),
@@ -97,7 +97,7 @@ def fetch(
     run: Run | str,
     *,
     connections: Sequence[Connection] | None = None,
-    key: RecipientKey | None = None,
+    identity: Identity | None = None,
 ) -> Result:
     """Fetch and decrypt the outputs of a run.
 
@@ -110,8 +110,8 @@ def fetch(
     connections
         To the servers of the job's owners; by default those that this process has made. A run's id
         alone does not say who the owners are, so it needs them.
-    key
-        The recipient's key; by default this user's own.
+    identity
+        The recipient's; by default this user's own.
 
     Returns
     -------
@@ -123,7 +123,7 @@ def fetch(
     NotFound
         An owner has no result of this run, or not all of it.
     SealBroken
-        Owners hold different results, or the result was sealed to another key.
+        Owners hold different results, or the result was sealed to another identity.
     """
     if isinstance(run, Run):
         run_id, job = run.id, run.job.digest
@@ -144,6 +144,6 @@ def fetch(
                 hint="give connections=[…] to all of them",
             )
     envelopes = _agreed(given, run_id, job)
-    mine = RecipientKey.mine() if key is None else key
+    mine = Identity.mine() if identity is None else identity
     outputs = {entry.output: _open(given[0], entry, mine) for entry in envelopes}
     return Result(run=run_id, job=envelopes[0].job, mode=envelopes[0].mode, outputs=outputs)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from clf_sdk._recipient import RecipientKey
+from clf_sdk._identity import Identity
+from clf_sdk._public_identity import PublicIdentity
 from clf_sdk._table import SharedTable
 from clf_sdk.attestation import EnclavePolicy
 from clf_sdk.errors import ConfigurationError, InvalidJob, Malformed
@@ -19,7 +20,6 @@ from clf_sdk.protocol import (
     JobDocument,
     JobInput,
     Operation,
-    PublicKeyDocument,
     canonical_json,
     check_name,
     parse_json,
@@ -94,7 +94,7 @@ class Job:
     purpose
         In plain words, for the owners.
     recipients
-        Public keys that may read the result; by default this user's own key.
+        Who may read the result; by default this user alone.
 
     Raises
     ------
@@ -114,7 +114,7 @@ class Job:
         operation: _Operation,
         enclave: EnclavePolicy | str,
         purpose: str = "",
-        recipients: Sequence[RecipientKey | PublicKeyDocument] | None = None,
+        recipients: Sequence[Identity | PublicIdentity] | None = None,
     ) -> None:
         check_name(name, what="a job")
         tables = (
@@ -126,8 +126,8 @@ class Job:
                 hint="name them with a dictionary: inputs={'clinic': table, …}",
             )
         keys = [on] if isinstance(on, str) else list(on)
-        chosen = [RecipientKey.mine()] if recipients is None else list(recipients)
-        public = [key if isinstance(key, PublicKeyDocument) else key.public for key in chosen]
+        chosen = [Identity.mine()] if recipients is None else recipients
+        public = [who.public if isinstance(who, Identity) else who for who in chosen]
         try:
             document = JobDocument(
                 clf=1,
@@ -138,7 +138,7 @@ class Job:
                 align=InnerJoin(kind="inner_join", keys=keys),
                 operation=Operation(name=operation.name, parameters=operation.parameters()),
                 enclave=_allowed(enclave),
-                recipients=public,
+                recipients=[who.document for who in public],
             )
         except ValueError as error:
             raise _invalid(error) from None

@@ -20,6 +20,7 @@ the operator. Messages never contain a cell value, a key or a token. ::
     │   ├── LogAltered                           entries that the signed root does not cover
     │   └── LogInconsistent                      not what an earlier checkpoint promised
     ├── KeyNotGranted (PermissionError)          a column whose key was not released
+    ├── IdentityLocked (PermissionError)         the passphrase of an identity is missing or wrong
     ├── AttestationError (PermissionError)       an enclave did not prove itself
     │   ├── QuoteMalformed                       not a quote, or trailing bytes after one
     │   ├── QuoteUnverified                      a signature or certificate chain does not hold
@@ -175,6 +176,12 @@ class KeyNotGranted(ClfError, PermissionError):
     """A column was asked for whose key was not released."""
 
     code = "key_not_granted"
+
+
+class IdentityLocked(ClfError, PermissionError):
+    """An identity can't be opened: its passphrase is missing or wrong, or the keyring is locked."""
+
+    code = "identity_locked"
 
 
 class AttestationError(ClfError, PermissionError):

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 import clf_sdk as clf
+from clf_sdk._identity import own_identity_path
 from clf_sdk._server_process import ServerProcess
 from clf_sdk.attestation import create_simulation
 from clf_testing import LocalServer, Owner, Simulation
@@ -16,12 +17,17 @@ from clf_testing import LocalServer, Owner, Simulation
 
 @pytest.fixture(scope="session", autouse=True)
 def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep keys and runs of the tests out of the user's directories."""
+    """Keep identities and runs of the tests out of the user's directories, and out of a keyring."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(home))
         patch.setenv("XDG_DATA_HOME", str(home / "data"))
         patch.setenv("XDG_STATE_HOME", str(home / "state"))
+        patch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
+        patch.delenv("CLF_PASSPHRASE_FILE", raising=False)
+        own = own_identity_path()
+        own.parent.mkdir(parents=True, mode=0o700)
+        clf.Identity.create().save(own, passphrase=None)
         yield
 
 

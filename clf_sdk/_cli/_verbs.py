@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from clf_sdk import RecipientKey
+    from clf_sdk import Identity
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _PROFILES = click.option(
@@ -20,13 +20,18 @@ _PROFILES = click.option(
     required=True,
     help="Profile of one of the job's owners; repeat it for each.",
 )
-_KEY = click.option("--key", type=_FILE, help="Key file of the recipient; by default your own key.")
+_IDENTITY = click.option(
+    "--identity",
+    "identity_file",
+    type=_FILE,
+    help="Identity file of a recipient; by default your own.",
+)
 
 
-def _key(path: Path | None) -> RecipientKey:
-    from clf_sdk import RecipientKey
+def _identity(path: Path | None) -> Identity:
+    from clf_sdk import Identity
 
-    return RecipientKey.mine() if path is None else RecipientKey.load(path)
+    return Identity.mine() if path is None else Identity.load(path)
 
 
 @click.command()
@@ -68,20 +73,22 @@ def run(
 @click.command()
 @click.argument("run_id", metavar="RUN")
 @_PROFILES
-@_KEY
+@_IDENTITY
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     help="Directory for one Parquet file an output; by default the outputs are printed.",
 )
-def fetch(run_id: str, profiles: tuple[Path, ...], key: Path | None, output: Path | None) -> None:
+def fetch(
+    run_id: str, profiles: tuple[Path, ...], identity_file: Path | None, output: Path | None
+) -> None:
     """Fetch and decrypt the outputs of a run."""
     import pyarrow.parquet as pq
 
     import clf_sdk as clf
 
     connections = [clf.connect(profile) for profile in profiles]
-    result = clf.fetch(run_id, connections=connections, key=_key(key))
+    result = clf.fetch(run_id, connections=connections, identity=_identity(identity_file))
     if output is None:
         click.echo(result.summary())
         return

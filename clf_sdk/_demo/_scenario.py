@@ -159,7 +159,7 @@ def _run(folder: Path, timer: _Timer, cleanup: contextlib.ExitStack) -> DemoOutc
     analyst = [clf.connect(server.analyst) for server in servers.values()]
     for connection in analyst:
         cleanup.callback(connection.close)
-    key = clf.RecipientKey.create()
+    identity = clf.Identity.create()
     tables = {
         owner: connection.table(TABLES[owner])
         for owner, connection in zip(COLUMNS, analyst, strict=True)
@@ -171,12 +171,12 @@ def _run(folder: Path, timer: _Timer, cleanup: contextlib.ExitStack) -> DemoOutc
         on=KEY,
         operation=clf.GLM(outcome=OUTCOME, predictors=PREDICTORS, family="poisson"),
         enclave=program,
-        recipients=[key],
+        recipients=[identity],
     )
     with timer("run"):
         run = clf.run(job, insecure_simulation=simulation, progress=False)
     with timer("fetch"):
-        result = clf.fetch(run, connections=analyst, key=key)
+        result = clf.fetch(run, connections=analyst, identity=identity)
     with timer("pooled_fit"):
         reference = pooled_fit(people)
     events = tuple(run.events)

@@ -11,15 +11,20 @@ from clf_sdk.protocol._document import (
     Sha256,
     check_name,
 )
+from clf_sdk.protocol._identity import (
+    IdentityDocument,
+    PrivateIdentityDocument,
+    PrivateKeyDocument,
+    identity_fingerprint,
+)
 from clf_sdk.protocol._job import (
     AllowedEnclave,
     InnerJoin,
     JobDocument,
     JobInput,
     Operation,
-    PublicKeyDocument,
-    SealedMessage,
 )
+from clf_sdk.protocol._keys import PublicKeyDocument, SealedMessage
 from clf_sdk.protocol._owner import (
     ColumnDescription,
     Problem,
@@ -67,6 +72,7 @@ __all__ = [
     "Endpoint",
     "GrantedInput",
     "Identifier",
+    "IdentityDocument",
     "InnerJoin",
     "InputKeys",
     "JobDocument",
@@ -75,6 +81,8 @@ __all__ = [
     "Mode",
     "Name",
     "Operation",
+    "PrivateIdentityDocument",
+    "PrivateKeyDocument",
     "Problem",
     "Profile",
     "PublicKeyDocument",
@@ -100,6 +108,7 @@ __all__ = [
     "check_name",
     "digest",
     "error_from_problem",
+    "identity_fingerprint",
     "parse_json",
     "result_key_info",
     "session_keys_info",

@@ -7,22 +7,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from clf_sdk.protocol._document import Document, Name, Sha256, Version
+from clf_sdk.protocol._identity import IdentityDocument
 
 ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
-
-
-class PublicKeyDocument(Document):
-    """A public HPKE key (docs/protocol.md §5)."""
-
-    suite: str
-    public_key: str
-
-
-class SealedMessage(Document):
-    """A message sealed with HPKE (docs/protocol.md §5)."""
-
-    suite: str
-    sealed: str
 
 
 class JobInput(Document):
@@ -86,7 +73,7 @@ class JobDocument(Document):
     align: InnerJoin
     operation: Operation
     enclave: AllowedEnclave
-    recipients: Annotated[list[PublicKeyDocument], Field(min_length=1, max_length=64)]
+    recipients: Annotated[list[IdentityDocument], Field(min_length=1, max_length=64)]
 
     @model_validator(mode="after")
     def _check(self) -> Self:

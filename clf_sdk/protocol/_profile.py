@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from pathlib import Path
 from typing import Literal
 
@@ -55,21 +56,36 @@ class Profile(Document):
             raise ConfigurationError(f"{file} is not a profile file: {error.message}") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the profile, readable by its owner only, all at once."""
+        """Write the profile, readable by its owner only, to a file that must not exist.
+
+        Raises
+        ------
+        ConfigurationError
+            The file exists already.
+        """
         write_private(path, json.dumps(self.to_json(), indent=2).encode() + b"\n")
 
 
 def write_private(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a secret to a file of mode 0600, all at once or not at all."""
+    """Write a secret to a new file of mode 0600, all at once or not at all.
+
+    Raises
+    ------
+    ConfigurationError
+        The file exists already: a key is never overwritten.
+    """
     file = Path(path)
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    part = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        part.replace(file)
-    except BaseException:
+        file.hardlink_to(part)
+    except FileExistsError as error:
+        raise ConfigurationError(
+            f"{file} exists already", hint="what is secret is never overwritten; name another file"
+        ) from error
+    finally:
         part.unlink(missing_ok=True)
-        raise

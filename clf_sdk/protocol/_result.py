@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from clf_sdk.protocol._document import Base64, Document, Identifier, Mode, Name, Sha256, Version
-from clf_sdk.protocol._job import SealedMessage
+from clf_sdk.protocol._keys import SealedMessage
 
 RESULT_SIGNATURE = "result"
 """Domain of the signature over a result envelope."""
@@ -53,7 +53,7 @@ class RunResults(Document):
 def result_key_info(
     *, run: str, job: str, output: str, version: str, recipient: str
 ) -> dict[str, Any]:
-    """HPKE ``info`` that an output's key is bound to; ``recipient`` is its public key's digest."""
+    """HPKE ``info`` that an output's key is bound to; ``recipient`` is an identity id."""
     return {
         "clf": 1,
         "type": "result-key",

@@ -16,7 +16,8 @@ from clf_sdk.protocol._document import (
     Sha512,
     Version,
 )
-from clf_sdk.protocol._job import ColumnName, JobDocument, SealedMessage
+from clf_sdk.protocol._job import ColumnName, JobDocument
+from clf_sdk.protocol._keys import SealedMessage
 
 SESSION_SIGNATURE = "session"
 """Domain of the signature over a session document."""

@@ -16,7 +16,6 @@ from clf_sdk.protocol import (
     ResultEnvelope,
     SealedMessage,
     SignedResult,
-    digest,
     result_key_info,
 )
 from clf_sdk.sealed import TableSealer, as_record_batches
@@ -43,15 +42,15 @@ def _seal_output(
     sealed = sealer.finish()
     keys = []
     for recipient in identity.job.recipients:
-        document = recipient.to_json()
         info = result_key_info(
             run=identity.run,
             job=job,
             output=name,
             version=sealed.version,
-            recipient=digest(document),
+            recipient=recipient.digest,
         )
-        keys.append(SealedMessage(**PublicKey.from_document(document).seal(table_key, info=info)))
+        public = PublicKey.from_document(recipient.hpke.to_json())
+        keys.append(SealedMessage(**public.seal(table_key, info=info)))
     envelope = ResultEnvelope(
         clf=1,
         type="result",

@@ -57,17 +57,17 @@ def test_no_plaintext_value_is_stored_logged_or_sent(
     server = make_server("owner", blob_listener=blob_listener)
     connection = clf.connect(server.owner)
     table = clf.share(_frame(), name="t", policy=policy, to=connection)
-    key = clf.RecipientKey.create()
+    analyst = clf.Identity.create()
     job = clf.Job(
         name="j",
         inputs=[table],
         on="id",
         operation=clf.GLM(outcome="y", predictors=["x"], family="gaussian"),
         enclave=policy.enclave,
-        recipients=[key],
+        recipients=[analyst],
     )
     run = clf.run(job, insecure_simulation=simulation.directory)
-    assert len(clf.fetch(run, connections=[connection], key=key).to_pandas()) == 2
+    assert len(clf.fetch(run, connections=[connection], identity=analyst).to_pandas()) == 2
 
     identity = RunIdentity(
         "ab" * 16,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import copy
 import secrets
 from typing import Any
@@ -22,6 +23,12 @@ from clf_sdk.protocol import (
 )
 
 KEY = {"suite": "s", "public_key": "AAAA"}
+IDENTITY: dict[str, Any] = {
+    "clf": 1,
+    "type": "identity",
+    "signing_key": base64.b64encode(bytes(32)).decode(),
+    "hpke": KEY,
+}
 JOB: dict[str, Any] = {
     "clf": 1,
     "type": "job",
@@ -34,7 +41,7 @@ JOB: dict[str, Any] = {
     "align": {"kind": "inner_join", "keys": ["id"]},
     "operation": {"name": "glm", "parameters": {"outcome": "y", "confidence": 0.95}},
     "enclave": {"mrenclave": "ef" * 32, "mrsigner": None, "isv_prod_id": None, "min_isv_svn": None},
-    "recipients": [KEY],
+    "recipients": [IDENTITY],
 }
 RUN: dict[str, Any] = {
     "clf": 1,

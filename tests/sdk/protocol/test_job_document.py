@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import copy
 import json
 from typing import Any
@@ -18,6 +19,12 @@ INPUT: dict[str, Any] = {
     "version": "latest",
     "columns": ["id", "x"],
 }
+IDENTITY: dict[str, Any] = {
+    "clf": 1,
+    "type": "identity",
+    "signing_key": base64.b64encode(bytes(32)).decode(),
+    "hpke": {"suite": "s", "public_key": "AAAA"},
+}
 JOB: dict[str, Any] = {
     "clf": 1,
     "type": "job",
@@ -27,7 +34,7 @@ JOB: dict[str, Any] = {
     "align": {"kind": "inner_join", "keys": ["id"]},
     "operation": {"name": "glm", "parameters": {"outcome": "x"}},
     "enclave": {"mrenclave": "ef" * 32, "mrsigner": None, "isv_prod_id": None, "min_isv_svn": None},
-    "recipients": [{"suite": "s", "public_key": "AAAA"}],
+    "recipients": [IDENTITY],
 }
 ENCLAVE = JOB["enclave"]
 SIGNER = {"mrenclave": None, "mrsigner": "ef" * 32, "isv_prod_id": 1, "min_isv_svn": 1}

@@ -16,7 +16,7 @@ import pytest
 from clf_sdk.errors import InvalidInput, TooLarge, UnsupportedColumn
 from clf_sdk.sealed import as_record_batches, normalise_batch, normalise_schema
 
-SECRET = "patient-4711"  # noqa: S105 - a cell value, not a password
+SECRET = "patient-4711"
 
 
 class OnlyStream:

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from clf_sdk import RecipientKey
+from clf_sdk import Identity, PublicIdentity
 from clf_sdk.protocol import (
     AllowedEnclave,
     Endpoint,
@@ -15,7 +15,6 @@ from clf_sdk.protocol import (
     JobInput,
     Operation,
     Profile,
-    PublicKeyDocument,
     RunRequest,
 )
 
@@ -60,7 +59,7 @@ def make_job(
     parameters: dict[str, Any] | None = None,
     keys: Sequence[str] = ("id",),
     enclave: AllowedEnclave | None = None,
-    recipients: Sequence[PublicKeyDocument] | None = None,
+    recipients: Sequence[PublicIdentity] | None = None,
 ) -> JobDocument:
     return JobDocument(
         clf=1,
@@ -71,7 +70,7 @@ def make_job(
         align=InnerJoin(kind="inner_join", keys=list(keys)),
         operation=Operation(name=operation, parameters=GLM if parameters is None else parameters),
         enclave=enclave or allowed_enclave(),
-        recipients=list(recipients or [RecipientKey.create().public]),
+        recipients=[who.document for who in recipients or [Identity.create().public]],
     )
 
 

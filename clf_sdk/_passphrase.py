@@ -1,0 +1,91 @@
+"""Passphrases: where they come from, and the age files that they protect (C2SP age)."""
+
+from __future__ import annotations
+
+import builtins
+import getpass
+import os
+import sys
+from pathlib import Path
+
+import pyrage
+
+from clf_sdk.errors import ConfigurationError, IdentityLocked
+
+_VARIABLE = "CLF_PASSPHRASE_FILE"
+_ARMOR = b"-----BEGIN AGE ENCRYPTED FILE-----"
+_BINARY = b"age-encryption.org/"
+
+
+def is_encrypted(data: bytes) -> bool:
+    """Tell an age file, armored or not, from other files."""
+    return data.startswith((_ARMOR, _BINARY))
+
+
+def encrypt(plaintext: bytes, passphrase: str) -> bytes:
+    """Encrypt to a passphrase, as an armored age file (scrypt, about a second of work)."""
+    return pyrage.passphrase.encrypt(plaintext, passphrase, armored=True)
+
+
+def decrypt(data: bytes, passphrase: str, *, what: str) -> bytes:
+    """Decrypt an age file.
+
+    Raises
+    ------
+    IdentityLocked
+        The passphrase is another one, or the file was changed.
+    """
+    try:
+        return pyrage.passphrase.decrypt(data, passphrase)
+    except pyrage.DecryptError as error:
+        raise IdentityLocked(
+            f"{what} does not open: a wrong passphrase, or a damaged file",
+            hint="try again; without its passphrase an identity is lost",
+        ) from error
+
+
+def read_passphrase_file(path: str | os.PathLike[str]) -> str:
+    """Return the first line of a file.
+
+    Raises
+    ------
+    ConfigurationError
+        It can't be read, or the line is empty.
+    """
+    try:
+        lines = Path(path).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"the passphrase file {path} can't be read") from error
+    if not lines or not lines[0]:
+        raise ConfigurationError(f"the passphrase file {path} is empty")
+    return lines[0]
+
+
+def configured_passphrase() -> str | None:
+    """Return the passphrase in the file that ``CLF_PASSPHRASE_FILE`` names, if it is set."""
+    path = os.environ.get(_VARIABLE)
+    return read_passphrase_file(path) if path else None
+
+
+def find_passphrase(given: str | None, *, what: str) -> str:
+    """Return the passphrase that was given, or stands in the variable's file, or is typed now.
+
+    Raises
+    ------
+    IdentityLocked
+        There is none, and nobody to ask.
+    """
+    if given is not None:
+        return given
+    if (configured := configured_passphrase()) is not None:
+        return configured
+    locked = IdentityLocked(
+        f"{what} is protected by a passphrase",
+        hint=f"give passphrase=…, or name a file that holds it in {_VARIABLE}",
+    )
+    if not (sys.stdin.isatty() or hasattr(builtins, "__IPYTHON__")):
+        raise locked
+    try:
+        return getpass.getpass(f"Passphrase of {what}: ")
+    except (EOFError, NotImplementedError) as error:  # a notebook that runs without its user
+        raise locked from error
