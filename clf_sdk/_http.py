@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 import requests
@@ -37,7 +37,10 @@ class HttpClient:
         with os.fdopen(descriptor, "w") as file:
             file.write(profile.ca)
         self._session.verify = path
-        self._cleanup = weakref.finalize(self, _close, self._session, path)
+        self._bulk = requests.Session()  # for ciphertext: no token goes along
+        self._bulk.trust_env = False
+        self._bulk.verify = path
+        self._cleanup = weakref.finalize(self, _close, (self._session, self._bulk), path)
 
     def close(self) -> None:
         """Close all connections."""
@@ -72,12 +75,41 @@ class HttpClient:
         TransportError
             The server can't be reached.
         """
+        return self._finish(self._session, method, self._profile.url + path, **options)
+
+    def put_object(self, path: str, data: memoryview, *, url: str | None, ticket: str) -> None:
+        """Put ciphertext; several threads may do so at once.
+
+        Parameters
+        ----------
+        path, data
+            What goes where.
+        url
+            Address of the listener for ciphertext; None for the control listener.
+        ticket
+            The ticket that opens the path.
+
+        Raises
+        ------
+        ClfError
+            What the server refuses with.
+        TransportError
+            The server can't be reached.
+        """
+        headers = {
+            "Authorization": f"CLF-Ticket {ticket}",
+            "Content-Type": "application/octet-stream",
+        }
+        where = (url or self._profile.url) + path
+        self._finish(self._bulk, "PUT", where, data=data, headers=headers)
+
+    def _finish(self, session: requests.Session, method: str, url: str, **options: Any) -> bytes:
         with self._explained():
-            response = self._session.request(
-                method, self._profile.url + path, timeout=_TIMEOUT_SECONDS, **options
+            response = session.request(
+                method, url, timeout=_TIMEOUT_SECONDS, allow_redirects=False, **options
             )
             body = response.content
-        if not response.ok:
+        if not response.ok or response.is_redirect:
             raise error_from_problem(response.status_code, body)
         return body
 
@@ -86,7 +118,8 @@ class HttpClient:
         return kind.parse(parse_json(self.send(method, path, **options), what="server's answer"))
 
 
-def _close(session: requests.Session, path: str) -> None:
-    session.close()
+def _close(sessions: Iterable[requests.Session], path: str) -> None:
+    for session in sessions:
+        session.close()
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)  # noqa: PTH108 - pathlib may be gone when the interpreter ends

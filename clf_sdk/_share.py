@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+from concurrent.futures import (
+    ALL_COMPLETED,
+    FIRST_COMPLETED,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
 from typing import Any
 
 import pyarrow as pa
@@ -12,56 +19,90 @@ from tqdm.auto import tqdm
 from clf_sdk._connection import Connection, connect, only_connection
 from clf_sdk._policy import Policy
 from clf_sdk._table import SharedTable
-from clf_sdk.errors import ConfigurationError
+from clf_sdk.errors import ClfError, ConfigurationError
 from clf_sdk.protocol import (
     Profile,
     TableDescription,
+    UploadCommit,
     UploadRequest,
     UploadTicket,
     check_name,
 )
-from clf_sdk.sealed import RecordBatches, as_record_batches
+from clf_sdk.sealed import RecordBatches, TableSealer, as_record_batches
 
-_PIECE_BYTES = 256 << 10  # each is copied once more on its way, which is cheap while it is small
-_ARROW = "application/vnd.apache.arrow.stream"
-
-
-class _Collector:
-    """A file that keeps what an Arrow writer writes, without copying it."""
-
-    def __init__(self) -> None:
-        self.pieces: list[memoryview] = []
-        self.closed = False
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B")
-        self.pieces.append(view)
-        return len(view)
-
-    def flush(self) -> None:
-        """Nothing is held back."""
-
-    def close(self) -> None:
-        self.closed = True
-
-    def take(self) -> Iterator[memoryview]:
-        pieces, self.pieces = self.pieces, []
-        for piece in pieces:
-            for start in range(0, len(piece), _PIECE_BYTES):
-                yield piece[start : start + _PIECE_BYTES]
+_MOST_WORKERS = 4
+_JSON = {"Content-Type": "application/json"}
 
 
-def _arrow_stream(batches: RecordBatches, progress: tqdm[Any]) -> Iterator[memoryview]:
-    """Write an Arrow IPC stream piece by piece, as the connection takes them."""
-    collector = _Collector()
-    file = pa.PythonFile(collector, mode="w")
-    with pa.ipc.new_stream(file, batches.schema) as writer:
-        yield from collector.take()
-        for batch in batches:
-            writer.write_batch(batch)
-            yield from collector.take()
-            progress.update(batch.nbytes)
-    yield from collector.take()
+class _Uploader:
+    """Seals row groups and puts them, several at a time; memory is one batch for each worker.
+
+    Parameters
+    ----------
+    connection
+        To the owner's server.
+    ticket
+        What the server answered to the announcement.
+    sealer
+        For the table and the ticket's version and key.
+    progress
+        Bar that counts Arrow bytes.
+    """
+
+    def __init__(
+        self, connection: Connection, ticket: UploadTicket, sealer: TableSealer, progress: tqdm[Any]
+    ) -> None:
+        self._http = connection.http
+        self._ticket = ticket
+        self._sealer = sealer
+        self._progress = progress
+
+    def _put(self, name: str, data: memoryview) -> None:
+        ticket = self._ticket
+        path = f"/v1/uploads/{ticket.upload}/{name}"
+        self._http.put_object(path, data, url=ticket.url, ticket=ticket.ticket)
+
+    def _seal_and_put(self, number: int, batch: pa.RecordBatch) -> int:
+        self._put(str(number), self._sealer.seal(number, batch))
+        return int(batch.nbytes)
+
+    def put_all(self, batches: RecordBatches) -> None:
+        """Seal and put all row groups."""
+        count = min(_MOST_WORKERS, os.cpu_count() or 1)
+        running: set[Future[int]] = set()
+        with ThreadPoolExecutor(count, thread_name_prefix="share") as pool:
+            try:
+                for number, batch in enumerate(batches):
+                    running.add(pool.submit(self._seal_and_put, number, batch))
+                    if len(running) >= count:
+                        running = self._collect(running, FIRST_COMPLETED)
+                self._collect(running, ALL_COMPLETED)
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+
+    def _collect(self, running: set[Future[int]], until: str) -> set[Future[int]]:
+        done, left = wait(running, return_when=until)
+        for future in done:
+            self._progress.update(future.result())
+        return left
+
+    def commit(self) -> TableDescription:
+        """Put the manifest, and have the server publish the table."""
+        sealed = self._sealer.finish()
+        self._put("manifest", memoryview(sealed.sealed))
+        return self._http.ask(
+            TableDescription,
+            "POST",
+            f"/v1/uploads/{self._ticket.upload}/commit",
+            data=UploadCommit(version=sealed.version).canonical(),
+            headers=_JSON,
+        )
+
+    def abandon(self) -> None:
+        """Have the server forget what was put."""
+        with contextlib.suppress(ClfError):  # then it forgets after two minutes
+            self._http.send("DELETE", f"/v1/uploads/{self._ticket.upload}")
 
 
 def _size(frame: Any) -> int | None:
@@ -78,10 +119,11 @@ def share(
     index: bool = False,
     progress: bool | None = None,
 ) -> SharedTable:
-    """Publish a table through an owner's server, which seals it while it arrives.
+    """Publish a table through an owner's server.
 
-    Sharing the same content again returns the same version and only sets the policy. Other content
-    of the same name replaces the table: the key of the old version is destroyed.
+    It is sealed here, row group by row group, under a key that the server made for this version
+    and keeps; what travels and what lies there is ciphertext. A table of the same name is
+    replaced: the key of the old version is destroyed.
 
     Parameters
     ----------
@@ -122,11 +164,13 @@ def share(
     connection = to if isinstance(to, Connection) else connect(to) if to else only_connection()
     request = UploadRequest(table=name, policy=policy.to_json())
     ticket = connection.http.ask(
-        UploadTicket,
-        "POST",
-        "/v1/uploads",
-        data=request.canonical(),
-        headers={"Content-Type": "application/json"},
+        UploadTicket, "POST", "/v1/uploads", data=request.canonical(), headers=_JSON
+    )
+    sealer = TableSealer(
+        table=name,
+        schema=batches.schema,
+        table_key=ticket.table_key,
+        version_id=ticket.version_id,
     )
     with tqdm(
         total=_size(frame),
@@ -135,11 +179,11 @@ def share(
         desc=f"share {name}",
         disable=None if progress is None else not progress,
     ) as bar:
-        described = connection.http.ask(
-            TableDescription,
-            "PUT",
-            f"/v1/uploads/{ticket.upload}",
-            data=_arrow_stream(batches, bar),
-            headers={"Content-Type": _ARROW},
-        )
+        uploader = _Uploader(connection, ticket, sealer, bar)
+        try:
+            uploader.put_all(batches)
+            described = uploader.commit()
+        except BaseException:
+            uploader.abandon()
+            raise
     return SharedTable(connection, described)

@@ -56,11 +56,6 @@ class SharedTable:
         """Number of rows."""
         return self.description.rows
 
-    @property
-    def unchanged(self) -> bool:
-        """Whether `share` found the same content on the server already."""
-        return self.description.unchanged
-
     def select(self, columns: Sequence[str]) -> SharedTable:
         """Return the same table, restricted to some columns.
 

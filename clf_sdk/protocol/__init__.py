@@ -31,6 +31,7 @@ from clf_sdk.protocol._owner import (
     ServerInfo,
     TableDescription,
     TableList,
+    UploadCommit,
     UploadRequest,
     UploadTicket,
 )
@@ -102,6 +103,7 @@ __all__ = [
     "SignedResult",
     "TableDescription",
     "TableList",
+    "UploadCommit",
     "UploadRequest",
     "UploadTicket",
     "canonical_json",

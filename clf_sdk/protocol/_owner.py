@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from clf_sdk.protocol._document import Base64, Document, Identifier, Mode, Name, Sha256
 
@@ -15,9 +17,19 @@ class UploadRequest(Document):
 
 
 class UploadTicket(Document):
-    """Where to put the table's bytes."""
+    """Where to put a table's objects, and the key to seal them with."""
 
     upload: Identifier
+    version_id: Identifier
+    table_key: Annotated[Base64, Field(repr=False)]
+    url: str | None
+    ticket: Annotated[str, Field(repr=False)]
+
+
+class UploadCommit(Document):
+    """Publish what was put: the manifest's digest."""
+
+    version: Sha256
 
 
 class ColumnDescription(Document):
@@ -40,7 +52,6 @@ class TableDescription(Document):
     sealed_bytes: int
     created_at: int
     policy: dict[str, Any] | None
-    unchanged: bool
 
 
 class TableList(Document):

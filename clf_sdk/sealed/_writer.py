@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 _IPC = pa.ipc.IpcWriteOptions(compression=None, use_threads=False)
 _FIRST_OUTPUT_BYTES = 1 << 20
-_COUNT_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class SealedManifest:
 
 
 class _Output:
-    """One growing buffer for ciphertext, kept from row group to row group.
+    """One growing buffer for ciphertext, kept from row group to row group of a thread.
 
     Touching fresh memory costs more than the cipher does.
     """
@@ -77,10 +77,9 @@ class _Segment:
 
     closed = False
 
-    def __init__(self, output: _Output, key: bytes, context: bytes, content: blake3 | None) -> None:
+    def __init__(self, output: _Output, key: bytes, context: bytes) -> None:
         self._output = output
         self._encryptor = Cobblestone256Encryptor(key, context)
-        self._content = content
         self._written = 0
 
     def write(self, data: Buffer) -> int:
@@ -90,8 +89,6 @@ class _Segment:
         chunks = size // CHUNK_BYTES + 2
         room = self._output.room(HEADER_BYTES + chunks * (CHUNK_BYTES + TAG_BYTES))
         self._output.position += self._encryptor.update_into(view, room)
-        if self._content is not None:
-            self._content.update(view)
         self._written += size
         return size
 
@@ -109,9 +106,9 @@ class _Segment:
 
 
 class TableSealer:
-    """Seals one table version, row group after row group; the caller stores the objects.
+    """Seals one table version, row group by row group; the caller stores the objects.
 
-    Not for use by several threads at once.
+    Several threads may seal row groups of it at the same time.
 
     Parameters
     ----------
@@ -123,100 +120,95 @@ class TableSealer:
         32 random bytes, for this version alone.
     version_id
         16 random bytes, hex.
-    content_key
-        32 secret bytes under which `content_digest` is made; None for no digest.
     """
 
-    def __init__(
-        self,
-        *,
-        table: str,
-        schema: pa.Schema,
-        table_key: bytes,
-        version_id: str,
-        content_key: bytes | None = None,
-    ) -> None:
+    def __init__(self, *, table: str, schema: pa.Schema, table_key: bytes, version_id: str) -> None:
         if not normalise_schema(schema).equals(schema, check_metadata=True):
             raise InvalidInput("the schema is not normalised", hint="use normalise_schema")
         self._table = table
         self._schema = schema
-        self._schema_message: bytes = schema.serialize().to_pybytes()
         self._version_id = version_id
         self._keys = [derive_column_key(table_key, version_id, name) for name in schema.names]
         self._manifest_key = derive_manifest_key(table_key, version_id)
         self._names: list[str] = schema.names
         self._column_schemas = [pa.schema([field]) for field in schema]
-        self._row_groups: list[RowGroup] = []
-        self._output = _Output()
-        # A copy of the keyed but empty hasher for each part.
-        self._hasher = None if content_key is None else blake3(key=content_key)
-        self._content = self._hasher and self._hasher.copy()
-        if self._hasher is not None and self._content is not None:
-            schema_hasher = self._hasher.copy()
-            self._content.update(schema_hasher.update(self._schema_message).digest())
+        self._row_groups: dict[int, RowGroup | None] = {}  # None while it is sealed
+        self._lock = threading.Lock()
+        self._local = threading.local()
         self._finished = False
 
-    def _segment(self, column: int, array: pa.Array) -> tuple[int, str]:
-        output = self._output
+    def _output(self) -> _Output:
+        """Return this thread's buffer, empty."""
+        output: _Output | None = getattr(self._local, "output", None)
+        if output is None:
+            output = self._local.output = _Output()
+        output.position = 0
+        return output
+
+    def _segment(
+        self, output: _Output, row_group: int, column: int, array: pa.Array
+    ) -> tuple[int, str]:
         start = output.position
-        content = None if self._hasher is None else self._hasher.copy()
-        name = self._names[column]
-        context = segment_context(self._table, self._version_id, name, len(self._row_groups))
-        segment = _Segment(output, self._keys[column], context, content)
+        context = segment_context(self._table, self._version_id, self._names[column], row_group)
+        segment = _Segment(output, self._keys[column], context)
         schema = self._column_schemas[column]
         file = pa.PythonFile(segment, mode="w")
         with pa.ipc.new_stream(file, schema, options=_IPC) as stream:
             stream.write_batch(pa.RecordBatch.from_arrays([array], schema=schema))
         segment.finish()
-        if self._content is not None and content is not None:
-            self._content.update(content.digest())
         sealed = output.since(start)
         return len(sealed), blake3(sealed).hexdigest()
 
-    def seal(self, batch: pa.RecordBatch) -> memoryview:
-        """Seal one batch as the next row group.
+    def seal(self, number: int, batch: pa.RecordBatch) -> memoryview:
+        """Seal one batch as a row group.
 
         Parameters
         ----------
+        number
+            Which row group it is, from 0; each is sealed once, and none is left out in the end.
         batch
             Of the sealer's schema, from `normalise_batch`; not empty.
 
         Returns
         -------
         memoryview
-            The row-group object, valid until the next call: the buffer is used again.
+            The row-group object, valid until this thread's next call: its buffer is used again.
         """
-        if self._finished:
-            raise RuntimeError("this table version is finished")
         if not batch.schema.equals(self._schema, check_metadata=True):
             raise InvalidInput("the batch has another schema than its table")
         if not batch.num_rows:
             raise InvalidInput("a row group has at least one row")
         if batch.num_rows > MAX_ROWS_PER_GROUP:
             raise TooLarge(f"a row group holds at most {MAX_ROWS_PER_GROUP:,} rows")
-        self._output.position = 0
-        segments = tuple(self._segment(i, array) for i, array in enumerate(batch.columns))
-        sealed = self._output.since(0)
-        self._row_groups.append(RowGroup(batch.num_rows, len(sealed), segments))
-        if self._content is not None:
-            self._content.update(batch.num_rows.to_bytes(_COUNT_BYTES, "little"))
+        with self._lock:
+            if self._finished or number in self._row_groups:
+                # Two plaintexts under one context: a reader could be given either.
+                raise RuntimeError(f"row group {number} was sealed already")
+            self._row_groups[number] = None
+        output = self._output()
+        segments = tuple(
+            self._segment(output, number, i, array) for i, array in enumerate(batch.columns)
+        )
+        sealed = output.since(0)
+        with self._lock:
+            self._row_groups[number] = RowGroup(batch.num_rows, len(sealed), segments)
         return sealed
 
     def finish(self) -> SealedManifest:
-        """Make and seal the manifest. Nothing can be sealed afterwards."""
-        self._finished = True
-        groups = tuple(self._row_groups)
-        rows = sum(group.rows for group in groups)
-        manifest = Manifest(self._table, self._version_id, self._schema_message, rows, groups)
+        """Make and seal the manifest, when all row groups are sealed. Nothing can follow it."""
+        with self._lock:
+            self._finished = True
+        found = [self._row_groups.get(number) for number in range(len(self._row_groups))]
+        groups = tuple(group for group in found if group is not None)
+        if len(groups) != len(found):
+            raise RuntimeError("a row group was left out, or is not finished")
+        manifest = Manifest(
+            self._table,
+            self._version_id,
+            self._schema.serialize().to_pybytes(),
+            sum(group.rows for group in groups),
+            groups,
+        )
         return SealedManifest(
             manifest, seal_manifest(manifest, self._manifest_key), manifest.version
         )
-
-    @property
-    def content_digest(self) -> str | None:
-        """Digest of the schema and all plaintext so far, hex; equal for equal row groups.
-
-        Keyed, so that it tells nobody else whether two tables are equal: BLAKE3 of the digests of
-        the schema and of each segment, and of each row group's row count, all under `content_key`.
-        """
-        return None if self._content is None else self._content.hexdigest()

@@ -38,7 +38,9 @@ def _seal_output(
     sealer = TableSealer(
         table=name, schema=batches.schema, table_key=table_key, version_id=version_id
     )
-    objects = {str(number): bytes(sealer.seal(batch)) for number, batch in enumerate(batches)}
+    objects = {
+        str(number): bytes(sealer.seal(number, batch)) for number, batch in enumerate(batches)
+    }
     sealed = sealer.finish()
     keys = []
     for recipient in identity.job.recipients:

@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from clf_sdk.errors import ClfError
 from clf_sdk.protocol import PROTOCOL_VERSION, Problem
-from clf_server._blobs import BlobEndpoint
+from clf_server._blobs import BlobEndpoint, UploadEndpoint
 from clf_server._enclave_routes import enclave_router
 from clf_server._middleware import MOST_JSON_BYTES, RequestGuard
 from clf_server._people_routes import anyone_router, people_router
@@ -27,17 +27,30 @@ def _most_bytes(method: str, path: str) -> int | None:
     return MOST_OBJECT_BYTES if method == "PUT" else MOST_JSON_BYTES
 
 
-def create_data_app(state: ServerState) -> Starlette:
-    """Return the application of the plain-HTTP listener: ciphertext for tickets, nothing else."""
-    return Starlette(
-        routes=[Route("/v1/blobs/{version_id}/{name}", BlobEndpoint(state).get, methods=["GET"])]
-    )
+def create_apps(state: ServerState) -> tuple[FastAPI, Starlette]:
+    """Return the applications of the control listener and of the plain-HTTP listener.
 
-
-def create_app(state: ServerState) -> FastAPI:
-    """Return the application of the control listener (docs/protocol.md §8, §10, §11)."""
+    The second one serves ciphertext for tickets and nothing else. When that listener is switched
+    off, the first one does this too.
+    """
     vault = Vault(state.kek, state.objects)
     results = Results(state)
+    uploads = Uploads(state, vault)
+    data = Starlette(
+        routes=[
+            Route("/v1/blobs/{version_id}/{name}", BlobEndpoint(state).get, methods=["GET"]),
+            Route("/v1/uploads/{upload}/{name}", UploadEndpoint(uploads).put, methods=["PUT"]),
+        ]
+    )
+    control = _create_control(state, vault, results, uploads)
+    if state.config.blob_port is None:
+        control.router.routes.extend(data.routes)
+    return control, data
+
+
+def _create_control(
+    state: ServerState, vault: Vault, results: Results, uploads: Uploads
+) -> FastAPI:
     app = FastAPI(
         title="CLF server",
         version=str(PROTOCOL_VERSION),
@@ -54,9 +67,7 @@ def create_app(state: ServerState) -> FastAPI:
     )
     app.include_router(anyone_router(state))
     app.include_router(enclave_router(state, vault, results))
-    app.include_router(people_router(state, Uploads(state, vault), results))
-    if state.config.blob_port is None:
-        app.router.routes.extend(create_data_app(state).routes)
+    app.include_router(people_router(state, uploads, results))
     app.add_middleware(RequestGuard, most_bytes=_most_bytes)
     _add_error_handlers(app)
     return app

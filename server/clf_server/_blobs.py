@@ -1,4 +1,4 @@
-"""The data plane: ciphertext by range, for holders of a ticket (docs/protocol.md §9)."""
+"""The data plane: ciphertext in and out, for holders of a ticket (docs/protocol.md §9, §11.1)."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ import re
 from typing import Any
 
 import pyarrow as pa
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from clf_sdk.errors import ClfError, Malformed, NotFound, TicketRefused
+from clf_sdk.errors import ClfError, Malformed, NotFound, TicketRefused, TransportError
 from clf_server._middleware import Receive, Scope, Send
 from clf_server._problems import problem_response
 from clf_server._state import ServerState
+from clf_server._uploads import Uploads
 from clf_server._vault import MANIFEST_NAME
 
 _RANGE = re.compile(r"bytes=(\d{1,18})-(\d{1,18})", re.ASCII)
 _VERSION = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _NUMBER = re.compile(r"0|[1-9]\d{0,8}", re.ASCII)
 _CHUNK_BYTES = 1 << 20
+
+
+def _is_object(name: str) -> bool:
+    return name == MANIFEST_NAME or _NUMBER.fullmatch(name) is not None
 
 
 class BlobResponse(Response):
@@ -65,7 +70,7 @@ def object_response(
     Malformed
         The range is not one that lies in the object.
     """
-    if not _VERSION.fullmatch(version_id) or not (name == MANIFEST_NAME or _NUMBER.fullmatch(name)):
+    if not _VERSION.fullmatch(version_id) or not _is_object(name):
         raise NotFound("there is no such object")
     file = state.objects.open(version_id, name)
     size = file.size()
@@ -113,5 +118,35 @@ class BlobEndpoint:
                 request.headers.get("range"),
             )
         except ClfError as error:
-            state: dict[str, Any] = request.scope.get("state", {})
-            return problem_response(error, state.get("request_id", "-"))
+            return problem_response(error, _request_id(request))
+
+
+class UploadEndpoint:
+    """``PUT /v1/uploads/{upload}/{name}`` for holders of the upload's ticket."""
+
+    def __init__(self, uploads: Uploads) -> None:
+        self._uploads = uploads
+
+    async def put(self, request: Request) -> Response:
+        """Store one sealed object."""
+        name: str = request.path_params["name"]
+        try:
+            if not _is_object(name):
+                raise NotFound("there is no such object")
+            await self._uploads.receive(
+                request.path_params["upload"],
+                name,
+                ticket=ticket_secret(request),
+                chunks=request.stream(),
+            )
+        except ClfError as error:
+            return problem_response(error, _request_id(request))
+        except ClientDisconnect:
+            gone = TransportError("the sender went away in the middle of an object")
+            return problem_response(gone, _request_id(request))
+        return Response(status_code=204)
+
+
+def _request_id(request: Request) -> str:
+    state: dict[str, Any] = request.scope.get("state", {})
+    return str(state.get("request_id", "-"))

@@ -19,7 +19,6 @@ _tables = sa.Table(
     _schema,
     sa.Column("name", sa.String(64), primary_key=True),
     sa.Column("policy", sa.JSON, nullable=False),
-    sa.Column("content_key", sa.Text, nullable=False),  # wrapped
     sa.Column("version_id", sa.String(32), sa.ForeignKey("versions.version_id"), nullable=False),
 )
 _versions = sa.Table(
@@ -29,7 +28,6 @@ _versions = sa.Table(
     sa.Column("table_name", sa.String(64), nullable=False, index=True),
     sa.Column("version", sa.String(64), nullable=False),
     sa.Column("table_key", sa.Text, nullable=False),  # wrapped
-    sa.Column("content_digest", sa.String(64), nullable=False),
     sa.Column("rows", sa.BigInteger, nullable=False),
     sa.Column("row_groups", sa.Integer, nullable=False),
     sa.Column("manifest_bytes", sa.BigInteger, nullable=False),
@@ -64,7 +62,6 @@ class Version:
     table_name: str
     version: str
     table_key: str
-    content_digest: str
     rows: int
     row_groups: int
     manifest_bytes: int
@@ -78,7 +75,6 @@ class StoredTable:
 
     name: str
     policy: dict[str, Any]
-    content_key: str
     current: Version
 
 
@@ -184,14 +180,14 @@ class Metadata:
 
     def _select_tables(self, condition: sa.ColumnElement[bool]) -> list[StoredTable]:
         query = (
-            sa.select(_tables.c.name, _tables.c.policy, _tables.c.content_key, _versions)
+            sa.select(_tables.c.name, _tables.c.policy, _versions)
             .join(_versions, _tables.c.version_id == _versions.c.version_id)
             .where(condition)
             .order_by(_tables.c.name)
         )
         with self._engine.connect() as connection:
             rows = connection.execute(query).all()
-        return [StoredTable(row[0], row[1], row[2], Version(*row[3:])) for row in rows]
+        return [StoredTable(row[0], row[1], Version(*row[2:])) for row in rows]
 
     def publish(
         self,
@@ -199,7 +195,6 @@ class Metadata:
         version: Version,
         *,
         policy: dict[str, Any],
-        content_key: str,
         replaces: str | None,
     ) -> None:
         """Make a version the current one of its table, and forget the one it replaces.
@@ -210,8 +205,8 @@ class Metadata:
             Open transaction.
         version
             The new version.
-        policy, content_key
-            The table's policy and wrapped content key.
+        policy
+            The table's policy.
         replaces
             Version id that was current when the upload began; None when there was no table.
 
@@ -228,7 +223,6 @@ class Metadata:
                     sa.insert(_tables).values(
                         name=name,
                         policy=policy,
-                        content_key=content_key,
                         version_id=version.version_id,
                     )
                 )
@@ -243,24 +237,6 @@ class Metadata:
         if changed.rowcount != 1:
             raise _overtaken(name)
         connection.execute(sa.delete(_versions).where(_versions.c.version_id == replaces))
-
-    def set_policy(
-        self, connection: sa.Connection, name: str, policy: dict[str, Any], *, version_id: str
-    ) -> None:
-        """Change the policy of a table whose content stays.
-
-        Raises
-        ------
-        Conflict
-            The table's version is not the expected one any more.
-        """
-        changed = connection.execute(
-            sa.update(_tables)
-            .where(_tables.c.name == name, _tables.c.version_id == version_id)
-            .values(policy=policy)
-        )
-        if changed.rowcount != 1:
-            raise _overtaken(name)
 
     def drop(self, connection: sa.Connection, name: str) -> Version:
         """Forget a table with its keys, and return the version whose bytes may then go.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -104,20 +106,56 @@ class ObjectWriter:
         except OSError as error:
             raise _explain(error) from error
 
-    def write(self, name: str, data: Any) -> None:
-        """Write one object.
+    @contextlib.contextmanager
+    def object(self, name: str) -> Iterator[Callable[[Iterable[Any]], None]]:
+        """Write one object in pieces; a block that fails leaves none.
+
+        Yields
+        ------
+        callable
+            Writes pieces, from any thread.
 
         Raises
         ------
         StorageFull
             No space is left.
         """
+        path = f"{self._version_id}/{name}"
         try:
-            with self._files.open_output_stream(f"{self._version_id}/{name}") as stream:
-                stream.write(data)
+            stream = self._files.open_output_stream(path)
         except OSError as error:
             raise _explain(error) from error
+
+        def write(pieces: Iterable[Any]) -> None:
+            try:
+                for piece in pieces:
+                    stream.write(piece)
+            except OSError as error:
+                raise _explain(error) from error
+
+        try:
+            try:
+                yield write
+            finally:
+                stream.close()
+        except OSError as error:
+            self._files.delete_file(path)
+            raise _explain(error) from error
+        except BaseException:
+            self._files.delete_file(path)
+            raise
         self._syncs.append(self._executor.submit(_sync, self._folder / name))
+
+    def write(self, name: str, data: Any) -> None:
+        """Write one object at once.
+
+        Raises
+        ------
+        StorageFull
+            No space is left.
+        """
+        with self.object(name) as write:
+            write([data])
 
     def commit(self) -> None:
         """Wait until everything is on the disk.

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from clf_server._app import create_app
+from clf_server._app import create_apps
 from clf_server._provision import create_server
 from clf_server._state import load_state
 
@@ -17,7 +17,8 @@ def openapi_document() -> dict[str, Any]:
         made = create_server(Path(folder) / "server", name="any")
         state = load_state(made.directory)
         try:
-            document: dict[str, Any] = create_app(state).openapi()
+            control, _ = create_apps(state)
+            document: dict[str, Any] = control.openapi()
         finally:
             state.metadata.close()
     return document

@@ -18,13 +18,14 @@ from clf_sdk.protocol import (
     ServerInfo,
     TableDescription,
     TableList,
+    UploadCommit,
     UploadRequest,
     UploadTicket,
 )
 from clf_server._blobs import object_response
 from clf_server._metadata import StoredToken
 from clf_server._results import Results
-from clf_server._routing import ARROW_BODY, BINARY_CONTENT, ObjectName, StrictRoute
+from clf_server._routing import BINARY_CONTENT, ObjectName, StrictRoute
 from clf_server._state import ServerState
 from clf_server._tokens import check_token
 from clf_server._uploads import Uploads
@@ -85,26 +86,24 @@ def people_router(state: ServerState, uploads: Uploads, results: Results) -> API
     @router.post("/v1/uploads", tags=["owner"], dependencies=[owner])
     def post_upload(body: UploadRequest) -> UploadTicket:
         """Announce a table with its policy."""
-        policy = Policy.from_json(body.policy)
-        return UploadTicket(upload=uploads.announce(body.table, policy))
+        return uploads.announce(body.table, Policy.from_json(body.policy))
 
-    @router.put(
-        "/v1/uploads/{upload}",
-        tags=["owner"],
-        dependencies=[owner],
-        openapi_extra=ARROW_BODY,
-    )
-    async def put_upload(upload: Identifier, request: Request) -> TableDescription:
-        """Take one Arrow IPC stream, and publish the table when it is complete."""
-        described = await uploads.receive(upload, request.stream())
+    @router.post("/v1/uploads/{upload}/commit", tags=["owner"], dependencies=[owner])
+    def post_commit(upload: Identifier, body: UploadCommit) -> TableDescription:
+        """Publish the table, now that all its objects are here."""
+        described = uploads.commit(upload, body.version)
         _LOG.info(
             "table_shared",
             table=described.name,
             version=described.version,
             rows=described.rows,
-            unchanged=described.unchanged,
         )
         return described
+
+    @router.delete("/v1/uploads/{upload}", status_code=204, tags=["owner"], dependencies=[owner])
+    def delete_upload(upload: Identifier) -> None:
+        """End an upload without a trace."""
+        uploads.abandon(upload)
 
     @router.get("/v1/tables", tags=["owner", "analyst"])
     def get_tables(token: StoredToken = anyone_known) -> TableList:

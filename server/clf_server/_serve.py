@@ -17,7 +17,7 @@ import uvicorn
 import uvloop
 
 from clf_sdk.errors import ConfigurationError
-from clf_server._app import create_app, create_data_app
+from clf_server._app import create_apps
 from clf_server._logging import configure_logging
 from clf_server._state import ServerState, load_state
 
@@ -61,9 +61,10 @@ async def _serve(state: ServerState) -> None:
         "timeout_graceful_shutdown": _DRAIN_SECONDS,
         "lifespan": "off",
     }
+    control_app, data_app = create_apps(state)
     control = _Server(
         uvicorn.Config(
-            create_app(state),
+            control_app,
             ssl_certfile=config.server_cert_path,
             ssl_keyfile=config.server_private_key_path,
             **common,
@@ -74,7 +75,7 @@ async def _serve(state: ServerState) -> None:
         control.config.ssl.num_tickets = 0  # a session of TLS is never resumed
     listeners = [(control, _listen(config.host, config.port))]
     if config.blob_port is not None:
-        data = _Server(uvicorn.Config(create_data_app(state), **common))
+        data = _Server(uvicorn.Config(data_app, **common))
         listeners.append((data, _listen(config.host, config.blob_port)))
 
     def stop() -> None:

@@ -188,13 +188,10 @@ def open_session(state: ServerState, vault: Vault, request: SessionRequest) -> O
         mode=state.anchor.mode,
         signing_key=binding.signing_key,
     )
-    config = state.config
     access = SessionAccess(
         keys=SealedMessage(**recipient.seal(keys.canonical(), info=info)),
         blobs=BlobAccess(
-            url=None
-            if config.blob_port is None
-            else f"http://{config.public_host}:{config.blob_port}",
+            url=state.blob_url,
             ticket=state.tickets.issue(ticket),
             expires_in_seconds=TICKET_SECONDS,
         ),

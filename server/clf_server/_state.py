@@ -49,6 +49,13 @@ class ServerState:
         """Hash of the identity key."""
         return server_id(self.identity.public_bytes)
 
+    @property
+    def blob_url(self) -> str | None:
+        """Address of the listener for ciphertext; None when it is switched off."""
+        if self.config.blob_port is None:
+            return None
+        return f"http://{self.config.public_host}:{self.config.blob_port}"
+
     def now(self) -> int:
         """Return the wall-clock time in Unix seconds."""
         return int(self.clock())

@@ -1,68 +1,54 @@
-"""Uploads: an Arrow stream comes in, sealed row groups go to disk, a version appears or nothing."""
+"""Uploads: sealed objects come in, a version appears or nothing (docs/protocol.md §11.1)."""
 
 from __future__ import annotations
 
 import asyncio
+import hmac
 import secrets
 import threading
-from collections import OrderedDict
-from collections.abc import AsyncIterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncIterable, Callable
+from dataclasses import dataclass, field, replace
 
-import pyarrow as pa
+from starlette.concurrency import run_in_threadpool
 
 from clf_sdk import Policy
-from clf_sdk.errors import ClfError, DeadlineExceeded, Malformed, NotFound
-from clf_sdk.protocol import ColumnDescription, TableDescription, digest
-from clf_sdk.sealed import TableSealer, as_record_batches, describe_schema
-from clf_server._body import BodyStream
+from clf_sdk.errors import (
+    Conflict,
+    DeadlineExceeded,
+    Malformed,
+    NotFound,
+    TicketRefused,
+    TooLarge,
+)
+from clf_sdk.protocol import ColumnDescription, TableDescription, UploadTicket, digest
+from clf_sdk.sealed import Manifest, describe_schema, normalise_schema
 from clf_server._metadata import StoredTable, Version
+from clf_server._objects import ObjectWriter
 from clf_server._state import ServerState
 from clf_server._vault import MANIFEST_NAME, Vault
 
-_MOST_ANNOUNCED = 1000
-_MOST_AT_ONCE = 4
-_PIECE_BYTES = 1 << 20
+_MOST_OPEN = 64
+_MOST_OBJECT_BYTES = 512 << 20
+_MOST_OBJECTS = 100_000
+_PIECE_BYTES = 2 << 20
 _STALL_SECONDS = 120
 
 
-@dataclass(frozen=True)
-class Announcement:
-    """An upload that was announced and has not begun."""
+@dataclass
+class _Upload:
+    """An upload that was announced and has not ended."""
 
     table: str
     policy: Policy
     before: StoredTable | None
-
-
-async def _feed(body: BodyStream, chunks: AsyncIterable[bytes]) -> None:
-    """Hand a request's body on in pieces that are worth waking a thread for."""
-    loop = asyncio.get_running_loop()
-    pieces: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(_STALL_SECONDS) as deadline:
-            async for chunk in chunks:
-                pieces.append(chunk)
-                size += len(chunk)
-                if size >= _PIECE_BYTES:
-                    await body.feed(pieces)
-                    pieces, size = [], 0
-                    deadline.reschedule(loop.time() + _STALL_SECONDS)
-            await body.feed(pieces)
-    except TimeoutError as error:
-        raise DeadlineExceeded(
-            f"the upload made no progress for {_STALL_SECONDS} seconds",
-            hint="nothing was published; share it again",
-        ) from error
-
-
-def _not_arrow() -> Malformed:
-    return Malformed(
-        "the body is not a complete Arrow IPC stream",
-        hint="write it with an Arrow stream writer and close the writer",
-    )
+    version_id: str
+    table_key: bytes
+    ticket: str
+    touched: float
+    writer: ObjectWriter | None = None
+    names: set[str] = field(default_factory=set)
+    running: int = 0
+    left_bytes: int = 0
 
 
 class Uploads:
@@ -71,147 +57,258 @@ class Uploads:
     def __init__(self, state: ServerState, vault: Vault) -> None:
         self._state = state
         self._vault = vault
-        self._announced: OrderedDict[str, Announcement] = OrderedDict()
+        self._open: dict[str, _Upload] = {}
         self._lock = threading.Lock()
-        self._places = asyncio.Semaphore(_MOST_AT_ONCE)
 
-    def announce(self, table: str, policy: Policy) -> str:
-        """Begin an upload, and return its id."""
+    # -- 1. announce ---------------------------------------------------------------------------
+
+    def announce(self, table: str, policy: Policy) -> UploadTicket:
+        """Begin an upload: return its id, where its objects go, and the key to seal them with.
+
+        Raises
+        ------
+        Conflict
+            Too many uploads are open.
+        """
+        self._expire()
         upload = secrets.token_hex(16)
-        before = self._state.metadata.find_table(table)
+        opened = _Upload(
+            table=table,
+            policy=policy,
+            before=self._state.metadata.find_table(table),
+            version_id=secrets.token_hex(16),
+            table_key=self._vault.new_key(),
+            ticket=secrets.token_urlsafe(32),
+            touched=self._state.monotonic(),
+            left_bytes=self._state.config.max_upload_bytes,
+        )
         with self._lock:
-            self._announced[upload] = Announcement(table, policy, before)
-            while len(self._announced) > _MOST_ANNOUNCED:
-                self._announced.popitem(last=False)
-        return upload
+            if len(self._open) >= _MOST_OPEN:
+                raise Conflict(
+                    f"{_MOST_OPEN} uploads are open at this server",
+                    hint="wait until they end; one that stands still ends after two minutes",
+                )
+            self._open[upload] = opened
+        return UploadTicket(
+            upload=upload,
+            version_id=opened.version_id,
+            table_key=opened.table_key,
+            url=self._state.blob_url,
+            ticket=opened.ticket,
+        )
 
-    async def receive(self, upload: str, chunks: AsyncIterable[bytes]) -> TableDescription:
-        """Seal an Arrow stream while it arrives, and publish it when it is complete.
+    def _expire(self) -> None:
+        """Forget the uploads that stand still, and reclaim their space."""
+        oldest = self._state.monotonic() - _STALL_SECONDS
+        with self._lock:
+            dead = [
+                upload
+                for upload, opened in self._open.items()
+                if not opened.running and opened.touched < oldest
+            ]
+        for upload in dead:
+            self.abandon(upload)
+
+    def _end(self, upload: str) -> _Upload:
+        """Take an upload out of the open ones; it ends, whatever happens next."""
+        with self._lock:
+            opened = self._open.get(upload)
+            if opened is None:
+                raise _unknown()
+            if opened.running:
+                raise Conflict(
+                    "objects of this upload are still arriving", hint="commit when all are there"
+                )
+            return self._open.pop(upload)
+
+    def abandon(self, upload: str) -> None:
+        """End an upload without a trace.
 
         Raises
         ------
         NotFound
-            The upload was not announced, or was used.
+            There is no such upload.
+        Conflict
+            Objects of it are still arriving.
+        """
+        opened = self._end(upload)
+        if opened.writer is not None:
+            opened.writer.discard()
+
+    # -- 2. objects ----------------------------------------------------------------------------
+
+    def _begin(self, upload: str, name: str, ticket: str) -> tuple[_Upload, ObjectWriter]:
+        with self._lock:
+            opened = self._open.get(upload)
+            if opened is None or not hmac.compare_digest(opened.ticket.encode(), ticket.encode()):
+                raise TicketRefused(
+                    "the ticket opens no upload of this id",
+                    hint="the upload ended or the server was restarted; share the table again",
+                )
+            if name in opened.names:
+                raise Conflict("this object of the upload is there already, or on its way")
+            if len(opened.names) >= _MOST_OBJECTS:
+                raise TooLarge(f"an upload has at most {_MOST_OBJECTS:,} objects")
+            if opened.writer is None:
+                opened.writer = self._state.objects.writer(opened.version_id)
+            opened.names.add(name)
+            opened.running += 1
+            return opened, opened.writer
+
+    async def receive(
+        self, upload: str, name: str, *, ticket: str, chunks: AsyncIterable[bytes]
+    ) -> None:
+        """Store one sealed object while it arrives.
+
+        Raises
+        ------
+        TicketRefused
+            The ticket is not this upload's, or the upload has ended.
+        Conflict
+            The object is there already.
+        TooLarge
+            The object, or the upload, exceeds its limit.
+        DeadlineExceeded
+            Nothing arrived for two minutes.
+        StorageFull
+            No space is left.
+        """
+        opened, writer = self._begin(upload, name, ticket)
+        whole = False
+        try:
+            with writer.object(name) as write:
+                await self._store(opened, write, chunks)
+            whole = True
+        finally:
+            with self._lock:
+                opened.running -= 1
+                opened.touched = self._state.monotonic()
+                if not whole:
+                    opened.names.discard(name)
+            asyncio.get_running_loop().call_later(_STALL_SECONDS + 1, self._expire_soon)
+
+    def _expire_soon(self) -> None:
+        asyncio.get_running_loop().run_in_executor(None, self._expire)
+
+    async def _store(
+        self, opened: _Upload, write: Callable[[list[bytes]], None], chunks: AsyncIterable[bytes]
+    ) -> None:
+        """Write a request's body in pieces that are worth a thread."""
+        loop = asyncio.get_running_loop()
+        pieces: list[bytes] = []
+        size = total = 0
+        try:
+            async with asyncio.timeout(_STALL_SECONDS) as deadline:
+                async for chunk in chunks:
+                    pieces.append(chunk)
+                    size += len(chunk)
+                    if size >= _PIECE_BYTES:
+                        total += size
+                        self._count(opened, size, total)
+                        await run_in_threadpool(write, pieces)
+                        pieces, size = [], 0
+                        deadline.reschedule(loop.time() + _STALL_SECONDS)
+        except TimeoutError as error:
+            raise DeadlineExceeded(
+                f"the upload made no progress for {_STALL_SECONDS} seconds",
+                hint="nothing was published; share it again",
+            ) from error
+        self._count(opened, size, total + size)
+        await run_in_threadpool(write, pieces)
+
+    def _count(self, opened: _Upload, size: int, total: int) -> None:
+        if total > _MOST_OBJECT_BYTES:
+            raise TooLarge(
+                f"one object holds more than {_MOST_OBJECT_BYTES >> 20} MiB",
+                hint="seal smaller row groups",
+            )
+        with self._lock:
+            opened.left_bytes -= size
+            exhausted = opened.left_bytes < 0
+        if exhausted:
+            raise TooLarge(
+                "the upload exceeds the server's size limit",
+                hint="the operator can raise max_upload_bytes",
+            )
+
+    # -- 3. commit -----------------------------------------------------------------------------
+
+    def commit(self, upload: str, version: str) -> TableDescription:
+        """Check that all objects are there, and publish them as the table's version.
+
+        Raises
+        ------
+        NotFound
+            There is no such upload.
+        SealBroken
+            The manifest is not the one of this version, or not under the upload's key.
         Malformed
-            The body is not one complete Arrow stream.
+            Objects are missing, or have other lengths than the manifest says.
         Conflict
             Another upload of the same table finished first.
         """
-        with self._lock:
-            announced = self._announced.pop(upload, None)
-        if announced is None:
-            raise NotFound(
-                "there is no such upload", hint="announce it again; each id is used once"
-            )
-        async with self._places:
-            body = BodyStream(self._state.config.max_upload_bytes)
-            sealing = asyncio.create_task(asyncio.to_thread(self._seal, announced, body))
-            try:
-                await _feed(body, chunks)
-                body.end()
-            except BaseException as error:
-                # The sealing thread must see the end before this request is gone.
-                body.end(error)
-                await asyncio.wait([sealing])
-                sealing.exception()
-                raise
-            return await sealing
+        opened = self._end(upload)
+        if opened.writer is None:
+            raise Malformed("the upload has no manifest", hint="put all objects, then commit")
+        with opened.writer as writer:
+            return self._publish(opened, writer, version)
 
-    def _seal(self, announced: Announcement, body: BodyStream) -> TableDescription:
-        try:
-            return self._seal_stream(announced, body)
-        except (pa.ArrowException, pa.ArrowKeyError) as error:
-            raise _not_arrow() from error
-        except OSError as error:
-            # Arrow reports a stream that ends too early as an OSError without a number.
-            if isinstance(error, ClfError) or error.errno is not None:
-                raise
-            raise _not_arrow() from error
-        finally:
-            body.abandon()
-
-    def _seal_stream(self, announced: Announcement, body: BodyStream) -> TableDescription:
-        state, name, before = self._state, announced.table, announced.before
-        version_id = secrets.token_hex(16)
-        table_key = self._vault.new_key()
-        content_key = self._vault.content_key(before) if before else self._vault.new_key()
-        batches = as_record_batches(pa.ipc.open_stream(body))
-        sealer = TableSealer(
-            table=name,
-            schema=batches.schema,
-            table_key=table_key,
-            version_id=version_id,
-            content_key=content_key,
+    def _publish(self, opened: _Upload, writer: ObjectWriter, version: str) -> TableDescription:
+        state, name, before = self._state, opened.table, opened.before
+        sizes = state.objects.sizes(opened.version_id)
+        if MANIFEST_NAME not in sizes:
+            raise Malformed("the upload has no manifest", hint="put all objects, then commit")
+        stored = Version(
+            version_id=opened.version_id,
+            table_name=name,
+            version=version,
+            table_key=self._vault.wrap_table_key(
+                opened.table_key, table=name, version_id=opened.version_id
+            ),
+            rows=0,
+            row_groups=0,
+            manifest_bytes=sizes[MANIFEST_NAME],
+            sealed_bytes=sum(sizes.values()),
+            created_at=state.now(),
         )
-        with state.objects.writer(version_id) as writer:
-            for number, batch in enumerate(batches):
-                writer.write(str(number), sealer.seal(batch))
-            body.check_complete()
-            sealed = sealer.finish()
-            content_digest = sealer.content_digest or ""
-            policy = announced.policy.to_json()
-            if before is not None and before.current.content_digest == content_digest:
-                self._change_policy(before, policy)
-                return self.describe(state.metadata.table(name), unchanged=True)
-            writer.write(MANIFEST_NAME, sealed.sealed)
-            writer.commit()
-            manifest = sealed.manifest
-            version = Version(
-                version_id=version_id,
-                table_name=name,
-                version=sealed.version,
-                table_key=self._vault.wrap_table_key(table_key, table=name, version_id=version_id),
-                content_digest=content_digest,
-                rows=manifest.rows,
-                row_groups=len(manifest.row_groups),
-                manifest_bytes=len(sealed.sealed),
-                sealed_bytes=sum(group.bytes for group in manifest.row_groups) + len(sealed.sealed),
-                created_at=state.now(),
-            )
-            try:
-                with state.metadata.transaction() as connection:
-                    state.metadata.publish(
-                        connection,
-                        version,
-                        policy=policy,
-                        content_key=before.content_key
-                        if before
-                        else self._vault.wrap_content_key(content_key, table=name),
-                        replaces=before.current.version_id if before else None,
-                    )
-                    shared = {
+        manifest = self._vault.manifest(stored)
+        _check_objects(manifest, sizes)
+        stored = replace(stored, rows=manifest.rows, row_groups=len(manifest.row_groups))
+        writer.commit()
+        policy = opened.policy.to_json()
+        try:
+            with state.metadata.transaction() as connection:
+                state.metadata.publish(
+                    connection,
+                    stored,
+                    policy=policy,
+                    replaces=before.current.version_id if before else None,
+                )
+                shared = {
+                    "table": name,
+                    "version": stored.version,
+                    "replaces": before.current.version if before else None,
+                    "rows": stored.rows,
+                    "sealed_bytes": stored.sealed_bytes,
+                    "policy": digest(policy),
+                }
+                state.audit.append("table.shared", shared, connection=connection)
+                if before is not None and policy != before.policy:
+                    changed = {
                         "table": name,
-                        "version": version.version,
-                        "replaces": before.current.version if before else None,
-                        "rows": version.rows,
-                        "sealed_bytes": version.sealed_bytes,
+                        "version": stored.version,
                         "policy": digest(policy),
+                        "before": digest(before.policy),
                     }
-                    state.audit.append("table.shared", shared, connection=connection)
-            except BaseException:
-                state.objects.delete(version_id)
-                raise
+                    state.audit.append("policy.changed", changed, connection=connection)
+        except BaseException:
+            state.objects.delete(opened.version_id)
+            raise
         if before is not None:
             state.objects.delete(before.current.version_id)
         return self.describe(state.metadata.table(name))
 
-    def _change_policy(self, before: StoredTable, policy: dict[str, Any]) -> None:
-        """Give a table whose content stays another policy, or the same one."""
-        metadata, version = self._state.metadata, before.current
-        with metadata.transaction() as connection:
-            metadata.set_policy(connection, before.name, policy, version_id=version.version_id)
-            if policy != before.policy:
-                changed = {
-                    "table": before.name,
-                    "version": version.version,
-                    "policy": digest(policy),
-                    "before": digest(before.policy),
-                }
-                self._state.audit.append("policy.changed", changed, connection=connection)
-
-    def describe(
-        self, table: StoredTable, *, unchanged: bool = False, with_policy: bool = True
-    ) -> TableDescription:
+    def describe(self, table: StoredTable, *, with_policy: bool = True) -> TableDescription:
         """Describe a table; its columns are read from the sealed manifest."""
         version = table.current
         manifest = self._vault.manifest(version)
@@ -225,5 +322,23 @@ class Uploads:
             sealed_bytes=version.sealed_bytes,
             created_at=version.created_at,
             policy=table.policy if with_policy else None,
-            unchanged=unchanged,
         )
+
+
+def _check_objects(manifest: Manifest, sizes: dict[str, int]) -> None:
+    expected = {str(number): group.bytes for number, group in enumerate(manifest.row_groups)}
+    found = {name: size for name, size in sizes.items() if name != MANIFEST_NAME}
+    if found != expected:
+        raise Malformed(
+            "the objects of the upload are not those that its manifest names",
+            hint="some are missing, too many, or cut; share the table again",
+        )
+    if not normalise_schema(manifest.schema).equals(manifest.schema, check_metadata=True):
+        raise Malformed("the manifest's schema is not in the form of docs/protocol.md §4.4")
+
+
+def _unknown() -> NotFound:
+    return NotFound(
+        "there is no such upload",
+        hint="it ended, or the server was restarted; nothing was published; share the table again",
+    )

@@ -9,7 +9,7 @@ from clf_sdk.keys import KEY_BYTES, derive_column_key, derive_manifest_key
 from clf_sdk.protocol import InputKeys
 from clf_sdk.sealed import Manifest, open_manifest
 from clf_server._kek import FileKek
-from clf_server._metadata import StoredTable, Version
+from clf_server._metadata import Version
 from clf_server._objects import ObjectStore
 
 MANIFEST_NAME = "manifest"
@@ -17,10 +17,6 @@ MANIFEST_NAME = "manifest"
 
 def _table_context(table: str, version_id: str) -> dict[str, Any]:
     return {"clf": 1, "type": "table-key", "table": table, "version": version_id}
-
-
-def _content_context(table: str) -> dict[str, Any]:
-    return {"clf": 1, "type": "content-key", "table": table}
 
 
 class Vault:
@@ -37,14 +33,6 @@ class Vault:
     def wrap_table_key(self, key: bytes, *, table: str, version_id: str) -> str:
         """Wrap the key of a table version."""
         return self._kek.wrap(key, _table_context(table, version_id))
-
-    def wrap_content_key(self, key: bytes, *, table: str) -> str:
-        """Wrap the key under which a table's contents are compared."""
-        return self._kek.wrap(key, _content_context(table))
-
-    def content_key(self, table: StoredTable) -> bytes:
-        """Open the key under which a table's contents are compared."""
-        return self._kek.unwrap(table.content_key, _content_context(table.name))
 
     def _table_key(self, version: Version) -> bytes:
         context = _table_context(version.table_name, version.version_id)

@@ -135,18 +135,17 @@ def test_life_of_a_table_stands_in_the_log(
     local: LocalServer, numbers: pa.Table, policy: clf.Policy
 ) -> None:
     first = local.upload("plans", numbers, policy)
-    local.upload("plans", numbers, policy)
-    local.upload("plans", numbers, clf.Policy(enclave=policy.enclave, operations=["glm", "kmeans"]))
-    second = local.upload("plans", numbers.slice(2), policy)
+    wider = clf.Policy(enclave=policy.enclave, operations=["glm", "kmeans"])
+    second = local.upload("plans", numbers.slice(2), wider)
     assert local.control.delete("/v1/tables/plans", headers=local.bearer()).status_code == 204
     log = entries(local)
     assert [entry.event for entry in log] == [
         "table.shared",
-        "policy.changed",
         "table.shared",
+        "policy.changed",
         "table.dropped",
     ]
-    shared, changed, replaced, dropped = (entry.details for entry in log)
+    shared, replaced, changed, dropped = (entry.details for entry in log)
     assert shared["version"] == first["version"]
     assert shared["replaces"] is None
     assert changed["before"] == shared["policy"] != changed["policy"]

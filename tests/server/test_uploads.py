@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 
 import clf_sdk as clf
 from clf_server._objects import ObjectStore
-from clf_testing import LocalServer, arrow_stream
+from clf_testing import LocalServer
 
 
 def problem(answer: Any) -> str:
@@ -21,17 +21,6 @@ def problem(answer: Any) -> str:
 @pytest.fixture
 def wide() -> pa.Table:
     return pa.table({"id": pa.array(range(3000), pa.int64()), "y": [1.5] * 3000})
-
-
-def test_same_content_is_the_same_version(
-    local: LocalServer, numbers: pa.Table, policy: clf.Policy
-) -> None:
-    first = local.upload("t", numbers, policy)
-    stored = local.stored()
-    again = local.upload("t", numbers, policy)
-    assert (first["unchanged"], again["unchanged"]) == (False, True)
-    assert again["version"] == first["version"]
-    assert local.stored() == stored
 
 
 def test_new_content_destroys_the_version_it_replaces(
@@ -60,26 +49,95 @@ def test_dropped_table_leaves_neither_key_nor_bytes(
     assert problem(local.control.delete("/v1/tables/t", headers=local.bearer())) == "not_found"
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda _: b"",
-        lambda _: b"not arrow",
-        lambda data: data[: len(data) // 2],
-        lambda data: data[:-8],  # cut between two batches: only the end marker is missing
-        lambda data: data + b"more",
-        lambda data: data + data,
-        lambda data: b"\xff\xff\xff\xff\xff\xff\xff\x7f" + data[8:],
-    ],
-    ids=["empty", "junk", "half", "no-end", "trailing", "twice", "huge-message"],
-)
-def test_spoiled_arrow_publishes_nothing(
-    local: LocalServer, wide: pa.Table, policy: clf.Policy, spoil: Callable[[bytes], bytes]
+def test_table_is_visible_when_it_is_committed_and_not_before(
+    local: LocalServer, wide: pa.Table, policy: clf.Policy
 ) -> None:
-    data = spoil(arrow_stream(wide, rows_per_batch=1000))
-    answer = local.put(local.announce("t", policy), data)
-    assert problem(answer) in ("malformed", "too_large")
+    sealed = local.seal("t", wide, policy, target_bytes=8192)
+    assert len(sealed.objects) > 3
+    local.put_all(sealed)
     assert local.tables() == []
+    described = local.commit(sealed).json()
+    assert (described["rows"], described["version"]) == (3000, sealed.version)
+    assert local.tables() == ["t"]
+    local.restart()
+    assert local.tables() == ["t"]
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        ("0", lambda data: data[:-1]),
+        ("0", lambda data: data + b"x"),
+        ("0", lambda _: b""),
+        ("0", None),
+        ("2", None),
+        ("99", lambda _: b"too much"),
+        ("manifest", None),
+        ("manifest", lambda data: data[:-1]),
+        ("manifest", lambda data: bytes([data[0] ^ 1]) + data[1:]),
+        ("manifest", lambda _: b"{}"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "spoiled" if value else "missing",
+)
+def test_spoiled_upload_publishes_nothing(
+    local: LocalServer,
+    wide: pa.Table,
+    policy: clf.Policy,
+    name: str,
+    spoil: Callable[[bytes], bytes] | None,
+) -> None:
+    sealed = local.seal("t", wide, policy, target_bytes=8192)
+    data = sealed.objects.pop(name, b"")
+    if spoil is not None:
+        sealed.objects[name] = spoil(data)
+    local.put_all(sealed)
+    assert problem(local.commit(sealed)) in ("malformed", "seal_broken")
+    assert local.tables() == []
+    assert local.stored() == set()
+    assert problem(local.commit(sealed)) == "not_found"
+
+
+def test_manifest_of_another_version_or_upload_publishes_nothing(
+    local: LocalServer, wide: pa.Table, numbers: pa.Table, policy: clf.Policy
+) -> None:
+    sealed, other = local.seal("t", wide, policy), local.seal("t", numbers, policy)
+    local.put_all(sealed)
+    assert problem(local.commit(sealed, other.version)) == "seal_broken"
+    again = local.seal("t", wide, policy)
+    again.objects["manifest"] = other.objects["manifest"]
+    local.put_all(again)
+    assert problem(local.commit(again, other.version)) == "seal_broken"
+    assert local.tables() == []
+
+
+def test_object_is_put_once(local: LocalServer, numbers: pa.Table, policy: clf.Policy) -> None:
+    sealed = local.seal("t", numbers, policy)
+    local.put_all(sealed)
+    assert problem(local.put(sealed.ticket, "0", b"other bytes")) == "conflict"
+    assert local.commit(sealed).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "name", ["00", "-1", "1e9", "manifest.json", "..", "x", "1" * 20, "%2e%2e%2fkek.key", "0%00"]
+)
+def test_object_of_another_name_is_refused(
+    local: LocalServer, policy: clf.Policy, name: str
+) -> None:
+    ticket = local.announce("t", policy)
+    assert local.put(ticket, name, b"x").status_code == 404
+    assert local.stored() == set()
+
+
+def test_ticket_opens_its_own_upload_alone(local: LocalServer, policy: clf.Policy) -> None:
+    first, second = local.announce("a", policy), local.announce("b", policy)
+    for secret in (second.ticket, "guess", first.upload):
+        answer = local.put(first, "0", b"x", secret=secret)
+        assert (answer.status_code, problem(answer)) == (401, "ticket_refused")
+    nobody = first.model_copy(update={"upload": "00" * 16})
+    assert problem(local.put(nobody, "0", b"x")) == "ticket_refused"
+    path = f"/v1/uploads/{first.upload}/0"
+    assert problem(local.data.put(path, content=b"x")) == "ticket_refused"
+    assert problem(local.data.put(path, content=b"x", headers=local.bearer())) == "ticket_refused"
     assert local.stored() == set()
 
 
@@ -89,28 +147,96 @@ def test_upload_over_the_limit_publishes_nothing(
     config = local.directory / "clf_server.conf"
     config.write_text(config.read_text() + "max_upload_bytes = 1000\n")
     local.restart()
-    answer = local.put(local.announce("t", policy), arrow_stream(wide))
+    sealed = local.seal("t", wide, policy)
+    answer = local.put(sealed.ticket, "0", sealed.objects["0"])
     assert (answer.status_code, problem(answer)) == (413, "too_large")
+    assert problem(local.commit(sealed)) == "malformed"
     assert local.stored() == set()
 
 
-def test_each_upload_is_announced_and_used_once(
+def test_upload_ends_once(local: LocalServer, numbers: pa.Table, policy: clf.Policy) -> None:
+    sealed = local.seal("t", numbers, policy)
+    local.put_all(sealed)
+    assert local.commit(sealed).status_code == 200
+    assert problem(local.commit(sealed)) == "not_found"
+    assert problem(local.put(sealed.ticket, "1", b"x")) == "ticket_refused"
+    path = f"/v1/uploads/{sealed.ticket.upload}"
+    assert problem(local.control.delete(path, headers=local.bearer())) == "not_found"
+    assert local.tables() == ["t"]
+
+
+def test_abandoned_upload_leaves_nothing(
     local: LocalServer, numbers: pa.Table, policy: clf.Policy
 ) -> None:
-    upload = local.announce("t", policy)
-    assert local.put(upload, arrow_stream(numbers)).status_code == 200
-    assert problem(local.put(upload, arrow_stream(numbers))) == "not_found"
-    assert problem(local.put("00" * 16, arrow_stream(numbers))) == "not_found"
+    sealed = local.seal("t", numbers, policy)
+    local.put_all(sealed)
+    path = f"/v1/uploads/{sealed.ticket.upload}"
+    assert problem(local.control.delete(path)) == "token_refused"
+    assert problem(local.control.delete(path, headers=local.bearer("analyst"))) == "token_refused"
+    assert local.stored() != set()
+    assert local.control.delete(path, headers=local.bearer()).status_code == 204
+    assert local.stored() == set()
+
+
+def test_upload_that_stands_still_loses_its_space(
+    local: LocalServer, numbers: pa.Table, policy: clf.Policy
+) -> None:
+    sealed = local.seal("t", numbers, policy)
+    local.put_all(sealed)
+    local.monotonic.now += 119
+    local.announce("other", policy)
+    assert local.stored() != set()
+    local.monotonic.now += 2
+    local.announce("other", policy)
+    assert local.stored() == set()
+    assert problem(local.commit(sealed)) == "not_found"
+
+
+def test_uploads_that_nobody_ends_have_a_limit(local: LocalServer, policy: clf.Policy) -> None:
+    for _ in range(64):
+        local.announce("t", policy)
+    body = {"table": "t", "policy": policy.to_json()}
+    answer = local.control.post("/v1/uploads", json=body, headers=local.bearer())
+    assert (answer.status_code, problem(answer)) == (409, "conflict")
+    local.monotonic.now += 121
+    local.announce("t", policy)
+
+
+def test_commit_waits_for_no_object_that_is_still_arriving(
+    local: LocalServer, numbers: pa.Table, policy: clf.Policy
+) -> None:
+    sealed = local.seal("t", numbers, policy)
+    data = sealed.objects.pop("0")
+    local.put_all(sealed)
+    answers: list[Any] = []
+
+    def slowly() -> Iterator[bytes]:
+        yield data[:10]
+        answers.append(local.commit(sealed))
+        yield data[10:]
+
+    assert local.put(sealed.ticket, "0", slowly()).status_code == 204
+    assert problem(answers[0]) == "conflict"
+    assert local.commit(sealed).status_code == 200
+
+
+def test_uploads_work_over_https_alone(
+    make_local: Callable[..., LocalServer], numbers: pa.Table, policy: clf.Policy
+) -> None:
+    server = make_local("quiet", blob_port=None)
+    assert server.announce("t", policy).url is None
+    assert server.upload("t", numbers, policy)["rows"] == numbers.num_rows
 
 
 def test_of_two_uploads_of_one_name_the_second_to_finish_is_a_conflict(
     local: LocalServer, numbers: pa.Table, wide: pa.Table, policy: clf.Policy
 ) -> None:
     for _ in range(2):  # once for a new table, once for one that is there
-        first, second = local.announce("t", policy), local.announce("t", policy)
-        wide = wide.slice(1)
-        described = local.put(first, arrow_stream(wide)).json()
-        answer = local.put(second, arrow_stream(numbers))
+        first, second = local.seal("t", wide, policy), local.seal("t", numbers, policy)
+        local.put_all(first)
+        local.put_all(second)
+        described = local.commit(first).json()
+        answer = local.commit(second)
         assert (answer.status_code, problem(answer)) == (409, "conflict")
         assert local.stored() == {described["version_id"]}
 
@@ -129,7 +255,9 @@ def test_full_disk_publishes_nothing_and_keeps_what_was_there(
 
     with monkeypatch.context() as patch:
         patch.setattr("clf_server._objects._sync", full)
-        answer = local.put(local.announce("t", policy), arrow_stream(wide))
+        sealed = local.seal("t", wide, policy)
+        local.put_all(sealed)
+        answer = local.commit(sealed)
     assert (answer.status_code, problem(answer)) == (507, "storage_full")
     assert local.stored() == {before["version_id"]}
     assert local.upload("t", wide, policy)["rows"] == 3000

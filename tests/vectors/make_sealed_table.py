@@ -36,7 +36,7 @@ def make() -> dict[str, object]:
     batches = [
         batch for part in (table.slice(0, 2), table.slice(2)) for batch in as_record_batches(part)
     ]
-    objects = [bytes(sealer.seal(batch)) for batch in batches]
+    objects = [bytes(sealer.seal(number, batch)) for number, batch in enumerate(batches)]
     done = sealer.finish()
     segments = []
     for number, group in enumerate(done.manifest.row_groups):

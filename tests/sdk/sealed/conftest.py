@@ -31,7 +31,6 @@ class Sealed:
     sealed_manifest: bytes
     version: str
     objects: dict[str, bytes]
-    content_digest: str | None
     table: str = "plans"
     version_id: str = VERSION_ID
     table_key: bytes = TABLE_KEY
@@ -87,7 +86,6 @@ def seal_source(
     table: str = "plans",
     table_key: bytes = TABLE_KEY,
     version_id: str = VERSION_ID,
-    content_key: bytes | None = None,
     **options: Any,
 ) -> Sealed:
     batches = as_record_batches(source, **options)
@@ -96,16 +94,14 @@ def seal_source(
         schema=batches.schema,
         table_key=table_key,
         version_id=version_id,
-        content_key=content_key,
     )
-    objects = {str(i): bytes(sealer.seal(batch)) for i, batch in enumerate(batches)}
+    objects = {str(i): bytes(sealer.seal(i, batch)) for i, batch in enumerate(batches)}
     done = sealer.finish()
     return Sealed(
         done.manifest,
         done.sealed,
         done.version,
         objects,
-        sealer.content_digest,
         table,
         version_id,
         table_key,

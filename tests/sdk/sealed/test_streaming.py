@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
@@ -8,7 +9,7 @@ import pytest
 
 from clf_sdk.errors import InvalidInput
 from clf_sdk.keys import derive_column_key
-from clf_sdk.sealed import TableSealer, as_record_batches, iter_batches
+from clf_sdk.sealed import TableSealer, as_record_batches, iter_batches, open_table
 
 MIB = 1 << 20
 
@@ -33,8 +34,8 @@ def test_memory_is_a_few_row_groups_whatever_the_size() -> None:
     batches = as_record_batches(_reader(256, 64 * 1024), target_bytes=target)
     sealer = _sealer(batches.schema)
     base, peak, sealed = pa.total_allocated_bytes(), 0, 0
-    for batch in batches:
-        sealed += len(sealer.seal(batch))
+    for number, batch in enumerate(batches):
+        sealed += len(sealer.seal(number, batch))
         peak = max(peak, pa.total_allocated_bytes() - base)
     assert sealed > 256 * MIB
     assert peak < 4 * target
@@ -43,7 +44,7 @@ def test_memory_is_a_few_row_groups_whatever_the_size() -> None:
 def test_the_output_buffer_is_used_again() -> None:
     batches = list(as_record_batches(_reader(8, 64 * 1024), target_bytes=2 * MIB))
     sealer = _sealer(batches[0].schema)
-    views = [sealer.seal(batch) for batch in batches]
+    views = [sealer.seal(number, batch) for number, batch in enumerate(batches)]
     assert len({id(view.obj) for view in views[1:]}) == 1
 
 
@@ -116,12 +117,38 @@ def test_a_sealer_refuses_what_is_not_its_table() -> None:
         pa.record_batch({"a": pa.array([], pa.int64())}),
     ):
         with pytest.raises(InvalidInput):
-            sealer.seal(wrong)
+            sealer.seal(0, wrong)
     with pytest.raises(InvalidInput):
         _sealer(pa.schema([("a", pa.string_view())]))
     assert sealer.finish().manifest.rows == 0
-    with pytest.raises(RuntimeError, match="finished"):
-        sealer.seal(pa.record_batch({"a": [1]}))
+    with pytest.raises(RuntimeError, match="sealed already"):
+        sealer.seal(0, pa.record_batch({"a": [1]}))
+
+
+def test_a_row_group_is_sealed_once_and_none_is_left_out() -> None:
+    batch = pa.record_batch({"a": [1]})
+    sealer = _sealer(batch.schema)
+    sealer.seal(1, batch)
+    with pytest.raises(RuntimeError, match="sealed already"):
+        sealer.seal(1, batch)
+    with pytest.raises(RuntimeError, match="left out"):
+        sealer.finish()
+
+
+def test_threads_seal_one_table_together() -> None:
+    batches = list(as_record_batches(_reader(16, 64 * 1024), target_bytes=2 * MIB))
+    sealer = _sealer(batches[0].schema)
+    with ThreadPoolExecutor(4) as pool:
+        objects = list(
+            pool.map(lambda entry: bytes(sealer.seal(*entry)), enumerate(batches), timeout=60)
+        )
+    manifest = sealer.finish().manifest
+    keys = {
+        name: derive_column_key(bytes(32), manifest.version_id, name)
+        for name in manifest.schema.names
+    }
+    opened = open_table(manifest, keys, lambda name, a, b: objects[int(name)][a:b])
+    assert opened.equals(pa.Table.from_batches(batches))
 
 
 def test_reprs_show_neither_keys_nor_rows(seal: Any) -> None:

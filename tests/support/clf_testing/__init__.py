@@ -10,7 +10,7 @@ from clf_testing._jobs import (
     make_job,
     run_request,
 )
-from clf_testing._local import Clock, LocalServer, arrow_stream
+from clf_testing._local import Clock, LocalServer, SealedUpload
 from clf_testing._owner import Owner, execute
 from clf_testing._relay import Exchange, Relay
 from clf_testing._simulation import Simulation
@@ -24,9 +24,9 @@ __all__ = [
     "LocalServer",
     "Owner",
     "Relay",
+    "SealedUpload",
     "Simulation",
     "allowed_enclave",
-    "arrow_stream",
     "endpoint_of",
     "execute",
     "job_input",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ import pyarrow as pa
 from starlette.testclient import TestClient
 
 from clf_sdk import Policy
-from clf_sdk.protocol import Profile
+from clf_sdk.protocol import Profile, UploadTicket
+from clf_sdk.sealed import TableSealer, as_record_batches
 from clf_server import _state
-from clf_server._app import create_app, create_data_app
+from clf_server._app import create_apps
 from clf_server._provision import create_server
 from clf_server._state import ServerState, load_state
 
@@ -30,13 +31,28 @@ class Clock:
         return self.now
 
 
-def arrow_stream(table: pa.Table, *, rows_per_batch: int | None = None, **options: Any) -> bytes:
-    """Return a table as an Arrow IPC stream; the options are those of IpcWriteOptions."""
-    sink = io.BytesIO()
-    chosen = pa.ipc.IpcWriteOptions(**options)
-    with pa.ipc.new_stream(sink, table.schema, options=chosen) as writer:
-        writer.write_table(table, max_chunksize=rows_per_batch)
-    return sink.getvalue()
+@dataclass
+class SealedUpload:
+    """A table as it is put: sealed under an upload's key, nothing sent yet."""
+
+    ticket: UploadTicket
+    objects: dict[str, bytes]
+    version: str
+
+    @classmethod
+    def of(
+        cls, ticket: UploadTicket, name: str, table: pa.Table, *, target_bytes: int = 32 << 20
+    ) -> SealedUpload:
+        batches = as_record_batches(table, target_bytes=target_bytes)
+        sealer = TableSealer(
+            table=name,
+            schema=batches.schema,
+            table_key=ticket.table_key,
+            version_id=ticket.version_id,
+        )
+        objects = {str(n): bytes(sealer.seal(n, batch)) for n, batch in enumerate(batches)}
+        sealed = sealer.finish()
+        return cls(ticket, objects | {"manifest": sealed.sealed}, sealed.version)
 
 
 class LocalServer:
@@ -56,9 +72,9 @@ class LocalServer:
         # A process's lock ends with it; this process goes on, so it must not take it twice.
         with mock.patch.object(_state, "_lock"):
             self.state = load_state(self.directory, clock=self.clock, monotonic=self.monotonic)
-        self.app = create_app(self.state)
+        self.app, data = create_apps(self.state)
         self.control = TestClient(self.app, base_url="https://localhost")
-        self.data = TestClient(create_data_app(self.state), base_url="http://localhost")
+        self.data = TestClient(data, base_url="http://localhost")
 
     def close(self) -> None:
         self.state.metadata.close()
@@ -73,21 +89,46 @@ class LocalServer:
     def bearer(self, role: str = "owner") -> dict[str, str]:
         return {"Authorization": f"Bearer {self.profile(role).token}"}
 
-    def announce(self, table: str, policy: Policy) -> str:
+    def announce(self, table: str, policy: Policy) -> UploadTicket:
         body = {"table": table, "policy": policy.to_json()}
         answer = self.control.post("/v1/uploads", json=body, headers=self.bearer())
         assert answer.status_code == 200, answer.text
-        return str(answer.json()["upload"])
+        return UploadTicket.parse(answer.json())
 
-    def put(self, upload: str, data: bytes) -> httpx.Response:
-        answer: httpx.Response = self.control.put(
-            f"/v1/uploads/{upload}", content=data, headers=self.bearer()
+    def seal(self, name: str, table: pa.Table, policy: Policy, **options: Any) -> SealedUpload:
+        return SealedUpload.of(self.announce(name, policy), name, table, **options)
+
+    def put(
+        self,
+        ticket: UploadTicket,
+        name: str,
+        data: bytes | Iterable[bytes],
+        *,
+        secret: str | None = None,
+    ) -> httpx.Response:
+        client = self.control if ticket.url is None else self.data
+        headers = {"Authorization": f"CLF-Ticket {secret or ticket.ticket}"}
+        path = f"/v1/uploads/{ticket.upload}/{name}"
+        answer: httpx.Response = client.put(path, content=data, headers=headers)
+        return answer
+
+    def put_all(self, sealed: SealedUpload) -> None:
+        for name, data in sealed.objects.items():
+            answer = self.put(sealed.ticket, name, data)
+            assert answer.status_code == 204, answer.text
+
+    def commit(self, sealed: SealedUpload, version: str | None = None) -> httpx.Response:
+        answer: httpx.Response = self.control.post(
+            f"/v1/uploads/{sealed.ticket.upload}/commit",
+            json={"version": version or sealed.version},
+            headers=self.bearer(),
         )
         return answer
 
-    def upload(self, table: str, data: pa.Table | bytes, policy: Policy) -> dict[str, Any]:
-        body = data if isinstance(data, bytes) else arrow_stream(data)
-        answer = self.put(self.announce(table, policy), body)
+    def upload(self, name: str, table: pa.Table, policy: Policy) -> dict[str, Any]:
+        sealed = self.seal(name, table, policy)
+        self.put_all(sealed)
+        answer = self.commit(sealed)
         assert answer.status_code == 200, answer.text
         described: dict[str, Any] = answer.json()
         return described
