@@ -42,11 +42,13 @@ class Owner:
 
     def request(self, key: str) -> RunRequest:
         """Return a run request for the latest version of all columns of the one table."""
+        identity = clf.Identity.create().public
         job = JobDocument(
             clf=1,
             type="job",
             name=TABLE,
             purpose="",
+            analyst=identity.document,
             inputs=[
                 JobInput(
                     name=TABLE,
@@ -64,7 +66,7 @@ class Owner:
                 isv_prod_id=None,
                 min_isv_svn=None,
             ),
-            recipients=[clf.Identity.create().public.document],
+            recipients=[identity.document],
         )
         return RunRequest(
             clf=1,

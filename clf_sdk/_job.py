@@ -93,8 +93,10 @@ class Job:
         pins of a program. Which platforms are trusted is up to the owners' policies alone.
     purpose
         In plain words, for the owners.
+    analyst
+        Who asks, and signs the job when it is submitted; by default this user.
     recipients
-        Who may read the result; by default this user alone.
+        Who may read the result; by default the analyst alone.
 
     Raises
     ------
@@ -114,6 +116,7 @@ class Job:
         operation: _Operation,
         enclave: EnclavePolicy | str,
         purpose: str = "",
+        analyst: Identity | PublicIdentity | None = None,
         recipients: Sequence[Identity | PublicIdentity] | None = None,
     ) -> None:
         check_name(name, what="a job")
@@ -126,19 +129,20 @@ class Job:
                 hint="name them with a dictionary: inputs={'clinic': table, …}",
             )
         keys = [on] if isinstance(on, str) else list(on)
-        chosen = [Identity.mine()] if recipients is None else recipients
-        public = [who.public if isinstance(who, Identity) else who for who in chosen]
+        asking = _public(Identity.mine() if analyst is None else analyst)
+        readers = [asking] if recipients is None else [_public(who) for who in recipients]
         try:
             document = JobDocument(
                 clf=1,
                 type="job",
                 name=name,
                 purpose=purpose,
+                analyst=asking.document,
                 inputs=[_input(alias, table, keys) for alias, table in tables.items()],
                 align=InnerJoin(kind="inner_join", keys=keys),
                 operation=Operation(name=operation.name, parameters=operation.parameters()),
                 enclave=_allowed(enclave),
-                recipients=[who.document for who in public],
+                recipients=[who.document for who in readers],
             )
         except ValueError as error:
             raise _invalid(error) from None
@@ -202,6 +206,10 @@ class Job:
         object.__setattr__(job, "document", document)
         object.__setattr__(job, "endpoints", tuple(endpoints))
         return job
+
+
+def _public(who: Identity | PublicIdentity) -> PublicIdentity:
+    return who.public if isinstance(who, Identity) else who
 
 
 def _allowed(enclave: EnclavePolicy | str) -> AllowedEnclave:

@@ -45,9 +45,18 @@ the operator. Messages never contain a cell value, a key or a token. ::
     ├── AccessDenied (PermissionError)           the server says no
     │   ├── TokenRefused                         unknown, expired or revoked token
     │   ├── TicketRefused                        a blob or result ticket that is wrong or too old
-    │   └── PolicyRefused                        a rule of the owner's policy; ``rule`` names it
+    │   ├── PolicyRefused                        a rule of the owner's policy; ``rule`` names it
+    │   ├── AnalystRefused                       not the analyst whose job it is, or not known
+    │   ├── JobNotApproved                       the owner has not approved the job
+    │   ├── JobRefused                           the owner refused the job
+    │   ├── JobRevoked                           the owner took the approval back
+    │   ├── GrantExpired                         the approval has ended by its date
+    │   ├── GrantUsedUp                          as many runs began as the owner approved
+    │   ├── RunRefused                           the run can't go on as what it says it is
+    │   └── ServerPaused                         the owner paused the server
     ├── ServerIdentityMismatch (PermissionError) an answer not signed by the pinned identity
     ├── NotFound (LookupError)                   no such table, run or output
+    ├── JobAltered (ValueError)                  a stored job is not what its digest names
     ├── Conflict (RuntimeError)                  somebody else changed it meanwhile
     ├── TooLarge (ValueError)                    over a size limit
     ├── StorageFull (OSError)                    no space left where data is kept
@@ -351,6 +360,54 @@ class PolicyRefused(AccessDenied):
         self.rule = rule
 
 
+class AnalystRefused(AccessDenied):
+    """The token is not that of the job's analyst, or the owner does not know the analyst."""
+
+    code = "analyst_refused"
+
+
+class JobNotApproved(AccessDenied):
+    """The owner has not approved the job."""
+
+    code = "job_not_approved"
+
+
+class JobRefused(AccessDenied):
+    """The owner refused the job."""
+
+    code = "job_refused"
+
+
+class JobRevoked(AccessDenied):
+    """The owner took the approval of the job back."""
+
+    code = "job_revoked"
+
+
+class GrantExpired(AccessDenied):
+    """The approval of the job has ended by its date."""
+
+    code = "grant_expired"
+
+
+class GrantUsedUp(AccessDenied):
+    """As many runs began as the owner approved."""
+
+    code = "grant_used_up"
+
+
+class RunRefused(AccessDenied):
+    """The run is of another job, is over, or another enclave carries it now."""
+
+    code = "run_refused"
+
+
+class ServerPaused(AccessDenied):
+    """The owner paused the server: no sessions, no ciphertext, no results."""
+
+    code = "server_paused"
+
+
 class ServerIdentityMismatch(ClfError, PermissionError):
     """An answer is not signed by the server identity that was pinned."""
 
@@ -361,6 +418,12 @@ class NotFound(ClfError, LookupError):
     """No such table, run or output."""
 
     code = "not_found"
+
+
+class JobAltered(ClfError, ValueError):
+    """The job that a server stores, or shows, is not the one that its digest names."""
+
+    code = "job_altered"
 
 
 class Conflict(ClfError, RuntimeError):

@@ -171,7 +171,7 @@ def _run(folder: Path, timer: _Timer, cleanup: contextlib.ExitStack) -> DemoOutc
         on=KEY,
         operation=clf.GLM(outcome=OUTCOME, predictors=PREDICTORS, family="poisson"),
         enclave=program,
-        recipients=[identity],
+        analyst=identity,
     )
     with timer("run"):
         run = clf.run(job, insecure_simulation=simulation, progress=False)

@@ -69,6 +69,7 @@ class JobDocument(Document):
     type: Literal["job"]
     name: Name
     purpose: Annotated[str, StringConstraints(max_length=4000)]
+    analyst: IdentityDocument
     inputs: Annotated[list[JobInput], Field(min_length=1, max_length=64)]
     align: InnerJoin
     operation: Operation

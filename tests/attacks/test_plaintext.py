@@ -64,7 +64,7 @@ def test_no_plaintext_value_is_stored_logged_or_sent(
         on="id",
         operation=clf.GLM(outcome="y", predictors=["x"], family="gaussian"),
         enclave=policy.enclave,
-        recipients=[analyst],
+        analyst=analyst,
     )
     run = clf.run(job, insecure_simulation=simulation.directory)
     assert len(clf.fetch(run, connections=[connection], identity=analyst).to_pandas()) == 2

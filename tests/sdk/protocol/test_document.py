@@ -34,6 +34,7 @@ JOB: dict[str, Any] = {
     "type": "job",
     "name": "doctor-visits",
     "purpose": "why",
+    "analyst": IDENTITY,
     "inputs": [
         {"name": "a", "server": "ab" * 32, "table": "t", "version": "latest", "columns": None},
         {"name": "b", "server": "cd" * 32, "table": "u", "version": "ef" * 32, "columns": ["id"]},

@@ -30,6 +30,7 @@ JOB: dict[str, Any] = {
     "type": "job",
     "name": "j",
     "purpose": "",
+    "analyst": IDENTITY,
     "inputs": [INPUT],
     "align": {"kind": "inner_join", "keys": ["id"]},
     "operation": {"name": "glm", "parameters": {"outcome": "x"}},

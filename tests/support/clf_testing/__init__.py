@@ -9,6 +9,7 @@ from clf_testing._jobs import (
     job_input,
     make_job,
     run_request,
+    the_analyst,
 )
 from clf_testing._local import Clock, LocalServer, SealedUpload
 from clf_testing._owner import Owner, execute
@@ -32,4 +33,5 @@ __all__ = [
     "job_input",
     "make_job",
     "run_request",
+    "the_analyst",
 ]

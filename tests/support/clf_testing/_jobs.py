@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 from collections.abc import Sequence
 from typing import Any
@@ -28,6 +29,12 @@ GLM: dict[str, Any] = {
     "confidence": 0.95,
     "missing": "drop",
 }
+
+
+@functools.cache
+def the_analyst() -> Identity:
+    """Return the analyst of all jobs that name no other."""
+    return Identity.create()
 
 
 def job_input(server: str, table: str, **changes: Any) -> JobInput:
@@ -59,6 +66,7 @@ def make_job(
     parameters: dict[str, Any] | None = None,
     keys: Sequence[str] = ("id",),
     enclave: AllowedEnclave | None = None,
+    analyst: Identity | None = None,
     recipients: Sequence[PublicIdentity] | None = None,
 ) -> JobDocument:
     return JobDocument(
@@ -66,6 +74,7 @@ def make_job(
         type="job",
         name="a-job",
         purpose="",
+        analyst=(analyst or the_analyst()).public.document,
         inputs=list(inputs),
         align=InnerJoin(kind="inner_join", keys=list(keys)),
         operation=Operation(name=operation, parameters=GLM if parameters is None else parameters),
