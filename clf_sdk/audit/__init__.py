@@ -4,6 +4,7 @@ from clf_sdk.audit._checkpoint import Checkpoint
 from clf_sdk.audit._merkle import (
     Frontier,
     Node,
+    Range,
     consistency_ranges,
     fold,
     inclusion_ranges,
@@ -17,6 +18,7 @@ __all__ = [
     "Checkpoint",
     "Frontier",
     "Node",
+    "Range",
     "consistency_ranges",
     "fold",
     "inclusion_ranges",

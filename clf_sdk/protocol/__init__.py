@@ -1,6 +1,11 @@
 """The documents that cross a wire, and the canonical JSON they are hashed in."""
 
-from clf_sdk.protocol._audit import AuditEntry
+from clf_sdk.protocol._audit import (
+    AuditEntry,
+    AuditExportHeader,
+    MerkleProof,
+    SignedCheckpoint,
+)
 from clf_sdk.protocol._canonical import Json, canonical_json, digest, parse_json
 from clf_sdk.protocol._document import (
     PROTOCOL_VERSION,
@@ -66,6 +71,7 @@ __all__ = [
     "SESSION_SIGNATURE",
     "AllowedEnclave",
     "AuditEntry",
+    "AuditExportHeader",
     "BlobAccess",
     "Challenge",
     "ColumnDescription",
@@ -79,6 +85,7 @@ __all__ = [
     "JobDocument",
     "JobInput",
     "Json",
+    "MerkleProof",
     "Mode",
     "Name",
     "Operation",
@@ -100,6 +107,7 @@ __all__ = [
     "SessionKeys",
     "SessionRequest",
     "Sha256",
+    "SignedCheckpoint",
     "SignedResult",
     "TableDescription",
     "TableList",

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from clf_sdk.protocol._document import Document, Mode, Version
+from clf_sdk.protocol._document import Base64, Document, Mode, Sha256, Version
 
 Event = Annotated[str, StringConstraints(pattern=r"^[a-z]{1,31}\.[a-z]{1,32}$")]
 
@@ -22,3 +22,26 @@ class AuditEntry(Document):
     event: Event
     request: Annotated[str, StringConstraints(max_length=64)] | None
     details: dict[str, Any]
+
+
+class SignedCheckpoint(Document):
+    """A checkpoint as a signed note, and the identity key that signed it."""
+
+    checkpoint: str
+    public_key: Base64
+
+
+class MerkleProof(Document):
+    """Hashes of a proof, from the bottom upwards."""
+
+    hashes: Annotated[list[Base64], Field(max_length=128)]
+
+
+class AuditExportHeader(Document):
+    """First line of an exported log."""
+
+    clf: Version
+    type: Literal["audit-export"]
+    server: Sha256
+    public_key: Base64
+    checkpoint: str

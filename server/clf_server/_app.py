@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from clf_sdk.errors import ClfError
 from clf_sdk.protocol import PROTOCOL_VERSION, Problem
+from clf_server._audit_routes import audit_router
 from clf_server._blobs import BlobEndpoint, UploadEndpoint
 from clf_server._enclave_routes import enclave_router
 from clf_server._middleware import MOST_JSON_BYTES, RequestGuard
@@ -68,6 +69,7 @@ def _create_control(
     app.include_router(anyone_router(state))
     app.include_router(enclave_router(state, vault, results))
     app.include_router(people_router(state, uploads, results))
+    app.include_router(audit_router(state))
     app.add_middleware(RequestGuard, most_bytes=_most_bytes)
     _add_error_handlers(app)
     return app

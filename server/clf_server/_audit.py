@@ -9,34 +9,43 @@ from typing import Any
 import sqlalchemy as sa
 from structlog.contextvars import get_contextvars
 
-from clf_sdk.audit import Checkpoint, Frontier, Node, leaf_hash, subtrees
-from clf_sdk.errors import ConfigurationError, SignatureInvalid
+from clf_sdk.audit import (
+    Checkpoint,
+    Frontier,
+    Node,
+    Range,
+    consistency_ranges,
+    fold,
+    inclusion_ranges,
+    leaf_hash,
+    subtrees,
+)
+from clf_sdk.errors import ConfigurationError, LogAltered, Malformed, NotFound, SignatureInvalid
 from clf_sdk.keys import SigningKey
 from clf_sdk.protocol import AuditEntry, Mode, canonical_json, digest
 from clf_server._metadata import Metadata
 
 _MOST_DETAILS_BYTES = 64 << 10
+_MOST_PAGE_BYTES = 8 << 20
 
+_BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite's own key has this type
 _schema = sa.MetaData()
 _entries = sa.Table(
     "audit_entries",
     _schema,
-    sa.Column("index", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("index", _BIG, primary_key=True, autoincrement=False),
     sa.Column("entry", sa.LargeBinary, nullable=False),  # canonical JSON
 )
 _nodes = sa.Table(
     "audit_nodes",
     _schema,
-    sa.Column("level", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("index", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("position", _BIG, primary_key=True, autoincrement=False),
     sa.Column("hash", sa.LargeBinary(32), nullable=False),
-    sqlite_with_rowid=False,
 )
 _head = sa.Table(
     "audit_head",
     _schema,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("note", sa.Text, nullable=False),
 )
 
@@ -75,27 +84,35 @@ class AuditLog:
         with metadata.transaction() as connection:
             if connection.execute(sa.select(_head.c.id)).first() is None:
                 empty = Checkpoint.sign(identity, size=0, root=Frontier().root)
-                connection.execute(sa.insert(_head).values(id=0, size=0, note=empty.note))
-            self._check(connection)
-
-    def _check(self, connection: sa.Connection) -> None:
-        """Refuse a database that was edited without the identity key."""
-        checkpoint = self._checkpoint(connection)
-        stored = connection.execute(sa.select(sa.func.count(), sa.func.max(_entries.c.index))).one()
-        last = None if checkpoint.size == 0 else checkpoint.size - 1
-        root = _frontier(connection, checkpoint.size).root
-        if tuple(stored) != (checkpoint.size, last) or root != checkpoint.root:
-            raise _edited()
+                connection.execute(sa.insert(_head).values(id=0, note=empty.note))
+            last = connection.execute(sa.select(sa.func.max(_entries.c.index))).scalar()
+            try:
+                if self._frontier(connection).size != (0 if last is None else last + 1):
+                    raise _altered()
+            except LogAltered as error:
+                raise ConfigurationError(
+                    "the audit log in the database is not the one that this server signed last",
+                    hint="the database was edited, or belongs to another identity key; restore "
+                    "both from one backup, and find out who changed them",
+                ) from error
 
     def _checkpoint(self, connection: sa.Connection) -> Checkpoint:
-        size, note = connection.execute(sa.select(_head.c.size, _head.c.note)).one()
+        """Return the checkpoint that was signed last."""
+        note = connection.execute(sa.select(_head.c.note)).scalar_one()
         try:
-            checkpoint = Checkpoint.verify(note, public_key=self._identity.public_bytes)
-        except SignatureInvalid as error:
-            raise _edited() from error
-        if checkpoint.size != size:
-            raise _edited()
-        return checkpoint
+            return Checkpoint.verify(note, public_key=self._identity.public_bytes)
+        except (SignatureInvalid, Malformed) as error:
+            raise _altered() from error
+
+    def _frontier(self, connection: sa.Connection) -> Frontier:
+        """Return the right edge of the tree, when it is the one that was signed last."""
+        checkpoint = self._checkpoint(connection)
+        nodes = list(subtrees(0, checkpoint.size))
+        hashes = _hashes(connection, nodes)
+        frontier = Frontier(checkpoint.size, [hashes[node] for node in nodes])
+        if frontier.root != checkpoint.root:
+            raise _altered()
+        return frontier
 
     def append(
         self, event: str, details: dict[str, Any], *, connection: sa.Connection | None = None
@@ -122,13 +139,8 @@ class AuditLog:
             return self._append(opened, event, details)
 
     def _append(self, connection: sa.Connection, event: str, details: dict[str, Any]) -> int:
-        # Writing first takes the database's write lock, before anything is read.
-        index: int = (
-            connection.execute(
-                sa.update(_head).values(size=_head.c.size + 1).returning(_head.c.size)
-            ).scalar_one()
-            - 1
-        )
+        frontier = self._frontier(connection)
+        index = frontier.size
         entry = AuditEntry(
             clf=1,
             type="audit-entry",
@@ -139,36 +151,96 @@ class AuditLog:
             request=get_contextvars().get("request_id"),
             details=details,
         ).canonical()
-        frontier = _frontier(connection, index)
         completed = frontier.append(leaf_hash(entry))
-        connection.execute(sa.insert(_entries).values(index=index, entry=entry))
+        connection.execute(sa.insert(_entries), {"index": index, "entry": entry})
         connection.execute(
             sa.insert(_nodes),
-            [{"level": level, "index": place, "hash": h} for (level, place), h in completed],
+            [{"position": _position(node), "hash": h} for node, h in completed],
         )
         checkpoint = Checkpoint.sign(self._identity, size=frontier.size, root=frontier.root)
-        connection.execute(sa.update(_head).values(note=checkpoint.note))
+        connection.execute(sa.update(_head), {"note": checkpoint.note})
         return index
+
+    def checkpoint(self) -> Checkpoint:
+        """Return the signed state of the log."""
+        with self._metadata.reading() as connection:
+            return self._checkpoint(connection)
+
+    def entries(self, start: int, limit: int) -> list[bytes]:
+        """Return the canonical JSON of up to ``limit`` entries from number ``start`` on.
+
+        They are fewer at the log's end, and where they would exceed 8 MiB.
+
+        Raises
+        ------
+        LogAltered
+            An entry is missing.
+        """
+        query = (
+            sa.select(_entries).where(_entries.c.index >= start).order_by(_entries.c.index)
+        ).limit(limit)
+        found: list[bytes] = []
+        left_bytes = _MOST_PAGE_BYTES
+        with self._metadata.reading() as connection:
+            for index, entry in connection.execute(query):
+                if index != start + len(found):
+                    raise _altered()
+                left_bytes -= len(entry)
+                if found and left_bytes < 0:
+                    break
+                found.append(entry)
+        return found
+
+    def prove_inclusion(self, index: int, size: int) -> list[bytes]:
+        """Return the hashes that prove an entry to be among the first ``size`` ones.
+
+        Raises
+        ------
+        NotFound
+            The log has no such entry, or is not that long.
+        """
+        return self._prove(index + 1, size, lambda: inclusion_ranges(index, size))
+
+    def prove_consistency(self, first: int, second: int) -> list[bytes]:
+        """Return the hashes that prove the first ``second`` entries to begin with ``first`` ones.
+
+        Raises
+        ------
+        NotFound
+            The log is not that long.
+        """
+        if first == 0:
+            return []  # every log continues the empty one
+        return self._prove(first, second, lambda: consistency_ranges(first, second))
+
+    def _prove(self, part: int, whole: int, ranges: Callable[[], list[Range]]) -> list[bytes]:
+        with self._metadata.reading() as connection:
+            size = self._checkpoint(connection).size
+            if not part <= whole <= size:
+                raise NotFound(f"there is no proof of {part} in {whole} of {size} audit entries")
+            planned = [list(subtrees(*each)) for each in ranges()]
+            hashes = _hashes(connection, [node for nodes in planned for node in nodes])
+        return [fold([hashes[node] for node in nodes]) for nodes in planned]
+
+
+def _position(node: Node) -> int:
+    """Return the number of a node in an in-order walk: entry i has 2i, whatever follows."""
+    level, index = node
+    return (2 * index + 1 << level) - 1
 
 
 def _hashes(connection: sa.Connection, nodes: list[Node]) -> dict[Node, bytes]:
     """Hashes of complete subtrees."""
-    query = sa.select(_nodes).where(sa.tuple_(_nodes.c.level, _nodes.c.index).in_(nodes))
-    return {(level, index): bytes(h) for level, index, h in connection.execute(query)}
+    positions = {_position(node): node for node in nodes}
+    query = sa.select(_nodes).where(_nodes.c.position.in_(positions))
+    found = {positions[position]: bytes(h) for position, h in connection.execute(query)}
+    if len(found) != len(positions):
+        raise _altered()
+    return found
 
 
-def _frontier(connection: sa.Connection, size: int) -> Frontier:
-    nodes = list(subtrees(0, size))
-    hashes = _hashes(connection, nodes)
-    try:
-        return Frontier(size, [hashes[node] for node in nodes])
-    except KeyError as error:
-        raise _edited() from error
-
-
-def _edited() -> ConfigurationError:
-    return ConfigurationError(
+def _altered() -> LogAltered:
+    return LogAltered(
         "the audit log in the database is not the one that this server signed last",
-        hint="the database was edited, or belongs to another identity key; restore both from "
-        "one backup and find out who changed them",
+        hint="the server's operator must restore the database, and find out who changed it",
     )

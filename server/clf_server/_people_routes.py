@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib.metadata import version as software_version
 
 import structlog
 from fastapi import APIRouter, Depends, Request, Response
 
 from clf_sdk import Policy
-from clf_sdk.errors import TokenRefused
 from clf_sdk.protocol import (
     PROTOCOL_VERSION,
     Identifier,
@@ -22,12 +20,12 @@ from clf_sdk.protocol import (
     UploadRequest,
     UploadTicket,
 )
+from clf_server._access import person
 from clf_server._blobs import object_response
 from clf_server._metadata import StoredToken
 from clf_server._results import Results
 from clf_server._routing import BINARY_CONTENT, ObjectName, StrictRoute
 from clf_server._state import ServerState
-from clf_server._tokens import check_token
 from clf_server._uploads import Uploads
 
 _LOG = structlog.get_logger("clf_server")
@@ -67,21 +65,8 @@ def people_router(state: ServerState, uploads: Uploads, results: Results) -> API
     """Return the routes that need a token."""
     router = APIRouter(route_class=StrictRoute)
 
-    def person(*roles: str) -> Callable[[Request], StoredToken]:
-        def check(request: Request) -> StoredToken:
-            header = request.headers.get("authorization")
-            try:
-                return check_token(state.metadata, header, roles, now=state.now())
-            except TokenRefused as error:
-                refused = {"reason": error.message, "path": request.url.path[:200]}
-                client = request.client.host if request.client else None
-                state.refusals.record("token.refused", refused, cause={"client": client})
-                raise
-
-        return check
-
-    owner = Depends(person("owner"))
-    anyone_known = Depends(person("owner", "analyst"))
+    owner = Depends(person(state, "owner"))
+    anyone_known = Depends(person(state, "owner", "analyst"))
 
     @router.post("/v1/uploads", tags=["owner"], dependencies=[owner])
     def post_upload(body: UploadRequest) -> UploadTicket:

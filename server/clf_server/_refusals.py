@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from clf_server._audit import AuditLog
 
 BURST = 100
-SECONDS_EACH = 30
+SECONDS_EACH = 300
 MOST_CAUSES = 32
 
 Cause: TypeAlias = tuple[tuple[str, str | None], ...]
@@ -39,8 +39,8 @@ class _Event:
 class Refusals:
     """Writes refusals to the audit log (docs/protocol.md §14.2).
 
-    Anyone can provoke a refusal. So each event may write 100 entries at once and one more every 30
-    seconds; what goes beyond is counted by its cause, and the counts become one entry.
+    Anyone can provoke a refusal. So each event may write 100 entries at once and one more every
+    five minutes; what goes beyond is counted by its cause, and the counts become one entry.
 
     Parameters
     ----------
