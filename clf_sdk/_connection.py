@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from clf_sdk._http import HttpClient
 from clf_sdk._table import SharedTable
-from clf_sdk.errors import ConfigurationError, NotFound, ServerIdentityMismatch
+from clf_sdk.errors import ConfigurationError, InvalidInput, NotFound, ServerIdentityMismatch
 from clf_sdk.keys import server_id
 from clf_sdk.protocol import Endpoint, Profile, ServerInfo, TableList, check_name
 
@@ -120,6 +120,51 @@ class Connection:
         """
         check_name(name, what="a table")
         self.http.send("DELETE", f"/v1/tables/{name}")
+
+    def audit(self, *, last: int = 1000) -> pd.DataFrame:
+        """List the newest decisions of the server, as its audit log proves them.
+
+        The entries lead to a root that the server signed, and the log continues the one that this
+        user saw last. Owners only.
+
+        Parameters
+        ----------
+        last
+            How many entries, at most.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row an entry, the oldest first, indexed by its number, with ``time`` (UTC),
+            ``event``, ``mode``, ``request`` and ``details`` (a dictionary).
+
+        Raises
+        ------
+        LogAltered
+            Entries are not what the server signed.
+        LogInconsistent
+            The log was rolled back or rewritten since this user saw it.
+        """
+        import pandas as pd  # noqa: PLC0415 - only this method needs pandas
+
+        from clf_sdk.audit import RemoteLog  # noqa: PLC0415 - only owners need it
+
+        if last < 1:
+            raise InvalidInput("the number of audit entries must be at least 1")
+        entries = RemoteLog(self.http, self.server).tail(last)
+        rows: list[dict[str, Any]] = [
+            {
+                "time": pd.Timestamp(entry.time, unit="s", tz="UTC"),
+                "event": entry.event,
+                "mode": entry.mode,
+                "request": entry.request,
+                "details": entry.details,
+            }
+            for entry in entries
+        ]
+        columns = ["time", "event", "mode", "request", "details"]
+        index = pd.Index([entry.index for entry in entries], name="index", dtype="int64")
+        return pd.DataFrame(rows, columns=columns, index=index)
 
     def close(self) -> None:
         """Close all connections to the server."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from clf_sdk._cli._audit import audit
 from clf_sdk._cli._demo import demo
 from clf_sdk._cli._quote import quote
 from clf_sdk._cli._simulation import simulation
@@ -15,7 +16,7 @@ from clf_sdk._cli._verbs import fetch, run, share
 from clf_sdk.errors import ClfError
 
 _OWN: dict[str, click.Command] = {
-    command.name or "": command for command in (demo, fetch, quote, run, share, simulation)
+    command.name or "": command for command in (audit, demo, fetch, quote, run, share, simulation)
 }
 
 

@@ -6,13 +6,14 @@ import json
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
+from clf_sdk._cli._failure import fail
+
 if TYPE_CHECKING:
     from clf_sdk.attestation import EnclavePolicy, TrustAnchor, VerifiedEnclave
-    from clf_sdk.errors import ClfError
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _REPORT_DATA_BYTES = 64
@@ -43,7 +44,7 @@ def show(file: Path) -> None:
             extensions = ", ".join(evidence.extensions)
             fields = {"extensions": extensions, **asdict(parse_quote(evidence.quote))}
     except ClfError as error:
-        _fail(error, as_json=False)
+        fail(error, as_json=False)
     click.echo("Not verified; the quote says:")
     for name, value in fields.items():
         click.echo(f"  {name:<12} {'unknown' if value is None else value}")
@@ -114,7 +115,7 @@ def verify(
             now=int(time.time()) if at is None else at,
         )
     except ClfError as error:
-        _fail(error, as_json=as_json)
+        fail(error, as_json=as_json)
     _print(enclave, as_json=as_json)
 
 
@@ -148,12 +149,3 @@ def _print(enclave: VerifiedEnclave, *, as_json: bool) -> None:
     for name, value in claims.items():
         shown = ", ".join(value) or "none" if isinstance(value, list) else value
         click.echo(f"  {name:<12} {shown}")
-
-
-def _fail(error: ClfError, *, as_json: bool) -> NoReturn:
-    if as_json:
-        reason = {"code": error.code, "reason": error.message, "hint": error.hint}
-        click.echo(json.dumps({"verified": False, **reason}))
-    else:
-        click.echo(f"Refused ({error.code}): {error}", err=True)
-    raise SystemExit(1)

@@ -1,6 +1,10 @@
-"""The audit log: its Merkle tree, its signed checkpoints, and offline verification."""
+"""The audit log: its Merkle tree, its signed checkpoints, and their verification.
+
+`verify_export` needs nothing but a file; `Connection.audit` and ``clf audit`` look at a server.
+"""
 
 from clf_sdk.audit._checkpoint import Checkpoint
+from clf_sdk.audit._export import VerifiedLog, verify_export
 from clf_sdk.audit._merkle import (
     Frontier,
     Node,
@@ -13,17 +17,21 @@ from clf_sdk.audit._merkle import (
     verify_consistency,
     verify_inclusion,
 )
+from clf_sdk.audit._remote import RemoteLog
 
 __all__ = [
     "Checkpoint",
     "Frontier",
     "Node",
     "Range",
+    "RemoteLog",
+    "VerifiedLog",
     "consistency_ranges",
     "fold",
     "inclusion_ranges",
     "leaf_hash",
     "subtrees",
     "verify_consistency",
+    "verify_export",
     "verify_inclusion",
 ]

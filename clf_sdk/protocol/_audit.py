@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 
 from clf_sdk.protocol._document import Base64, Document, Mode, Sha256, Version
 
+_LAST_SECOND = 253_402_300_799  # of the year 9999
 Event = Annotated[str, StringConstraints(pattern=r"^[a-z]{1,31}\.[a-z]{1,32}$")]
 
 
@@ -17,7 +18,7 @@ class AuditEntry(Document):
     clf: Version
     type: Literal["audit-entry"]
     index: Annotated[int, Field(ge=0)]
-    time: int
+    time: Annotated[int, Field(ge=0, le=_LAST_SECOND)]
     mode: Mode
     event: Event
     request: Annotated[str, StringConstraints(max_length=64)] | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,10 @@ import clf_sdk as clf
 from clf_enclave._program import make_provider
 from clf_enclave._session import RunIdentity, open_session
 from clf_sdk._server_process import ServerProcess
+from clf_sdk.audit import RemoteLog
 from clf_sdk.keys import PrivateKey, SigningKey
-from clf_testing import Simulation
+from clf_sdk.protocol import JobDocument
+from clf_testing import Simulation, execute
 
 TEXT, LEVEL, ATTR = "marker-text-7f3a", "marker-level-91c2", "marker-attr-55d0"
 NUMBER, REAL = 0x1122334455667788, 1.2345678901234567e123
@@ -43,6 +46,28 @@ def _frame() -> pd.DataFrame:
     )
     frame.attrs["note"] = ATTR
     return frame
+
+
+def _refuse_what_can_be_refused(
+    connection: clf.Connection, job: clf.Job, simulation: Simulation
+) -> None:
+    """Ask for what the server refuses and logs, with markers wherever text is free."""
+    operation = {"name": "dump", "parameters": {LEVEL: ATTR, "n": NUMBER >> 9}}
+    changes = {"purpose": TEXT, "operation": operation}
+    forbidden = JobDocument.parse(job.document.to_json() | changes)
+    with pytest.raises(clf.ClfError, match="dump"):
+        execute(forbidden, [connection.endpoint], simulation.provider())
+    stranger = clf.connect(connection.profile.model_copy(update={"token": TEXT}))
+    with pytest.raises(clf.ClfError, match="token"):
+        stranger.tables()
+    stranger.close()
+
+
+def _secrets(server: ServerProcess, *tickets: str) -> list[bytes]:
+    keys = [(server.directory / name).read_bytes() for name in ("identity.key", "kek.key")]
+    tokens = [profile.token.encode() for profile in (server.owner, server.analyst)]
+    encoded = [base64.b64encode(key) for key in keys] + [key.hex().encode() for key in keys]
+    return [*keys, *encoded, *tokens, *(ticket.encode() for ticket in tickets)]
 
 
 @pytest.mark.parametrize("blob_listener", [True, False])
@@ -92,6 +117,10 @@ def test_no_plaintext_value_is_stored_logged_or_sent(
         )
         assert answer.status_code == 200
         sent += answer.content
+    log = tmp_path / "audit.jsonl"
+    _refuse_what_can_be_refused(connection, job, simulation)
+    events = RemoteLog(connection.http, connection.server).export(log).events
+    assert {"table.shared", "session.refused", "token.refused", "result.stored"} <= set(events)
     connection.close()
 
     kept = {str(path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -100,3 +129,7 @@ def test_no_plaintext_value_is_stored_logged_or_sent(
     for marker in MARKERS:
         assert marker not in sent
         assert [path for path, data in kept.items() if marker in data] == []
+    for secret in _secrets(server, session.access.blobs.ticket, session.access.results.ticket):
+        assert secret not in log.read_bytes()
+        assert secret not in (server.directory / "metadata.sqlite").read_bytes()
+        assert secret not in server.log.read_bytes()
