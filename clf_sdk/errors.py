@@ -10,7 +10,8 @@ the operator. Messages never contain a cell value, a key or a token. ::
     ├── InvalidInput (ValueError)                an argument can't be used
     │   ├── InvalidName                          a table, run or output name
     │   ├── UnsupportedColumn                    a column that can't be stored; names the column
-    │   └── InvalidJob                           a job document that makes no sense
+    │   ├── InvalidJob                           a job document that makes no sense
+    │   └── InvalidFilter                        a row filter; names the column or construct
     ├── FormatError (ValueError)                 bytes or documents that don't follow the format
     │   ├── FormatTooNew                         written by a later version: upgrade
     │   └── Malformed                            not this format at all
@@ -27,6 +28,7 @@ the operator. Messages never contain a cell value, a key or a token. ::
     │   ├── AnchorMismatch                       the chain ends in another root than the one trusted
     │   ├── CollateralMalformed                  collateral that can't be read
     │   ├── CollateralExpired                    the time lies outside the collateral's validity
+    │   ├── CollateralTooOld                     issued longer ago than the policy allows
     │   ├── CollateralUnavailable                no collateral to be had
     │   ├── PlatformRevoked                      the platform's certificate or TCB is revoked
     │   ├── TcbStatusRefused                     the policy does not allow this TCB status
@@ -46,6 +48,8 @@ the operator. Messages never contain a cell value, a key or a token. ::
     │   ├── TokenRefused                         unknown, expired or revoked token
     │   ├── TicketRefused                        a blob or result ticket that is wrong or too old
     │   ├── PolicyRefused                        a rule of the owner's policy; ``rule`` names it
+    │   ├── PolicyWidened                        a new policy allows more, and nobody said so
+    │   ├── PolicyTampered                       a stored policy is not what the owner set
     │   ├── AnalystRefused                       not the analyst whose job it is, or not known
     │   ├── JobNotApproved                       the owner has not approved the job
     │   ├── JobRefused                           the owner refused the job
@@ -62,6 +66,7 @@ the operator. Messages never contain a cell value, a key or a token. ::
     ├── StorageFull (OSError)                    no space left where data is kept
     ├── TransportError (OSError)                 the connection failed
     │   └── ServerError                          the server failed; quote the request id
+    ├── NotReady (RuntimeError)                  it is still being prepared; ask again
     ├── DeadlineExceeded (TimeoutError)          it took longer than allowed
     └── RunFailed (RuntimeError)                 the enclave app ended with an error
 """
@@ -131,6 +136,12 @@ class InvalidJob(InvalidInput):
     """A job document that makes no sense."""
 
     code = "invalid_job"
+
+
+class InvalidFilter(InvalidInput):
+    """A row filter that can't be used; the message names the column or the construct."""
+
+    code = "invalid_filter"
 
 
 class FormatError(ClfError, ValueError):
@@ -227,6 +238,12 @@ class CollateralExpired(AttestationError):
     """The time of verification lies outside what the collateral vouches for."""
 
     code = "collateral_expired"
+
+
+class CollateralTooOld(AttestationError):
+    """The collateral was issued longer ago than the policy allows."""
+
+    code = "collateral_too_old"
 
 
 class CollateralUnavailable(AttestationError):
@@ -344,6 +361,8 @@ class PolicyRefused(AccessDenied):
     ----------
     rule
         Name of the rule, or None when the server does not say.
+    reason
+        The refusal in full, for the owner's eyes; it never crosses the wire.
     """
 
     code = "policy_refused"
@@ -353,11 +372,25 @@ class PolicyRefused(AccessDenied):
         message: str,
         *,
         rule: str | None = None,
+        reason: str | None = None,
         hint: str | None = None,
         request_id: str | None = None,
     ) -> None:
         super().__init__(message, hint=hint, request_id=request_id)
         self.rule = rule
+        self.reason = reason
+
+
+class PolicyWidened(AccessDenied):
+    """A new policy would allow what the present one does not, and the owner did not say so."""
+
+    code = "policy_widened"
+
+
+class PolicyTampered(AccessDenied):
+    """A policy on the server's disk is not the one that the owner set."""
+
+    code = "policy_tampered"
 
 
 class AnalystRefused(AccessDenied):
@@ -454,6 +487,12 @@ class ServerError(TransportError):
     """The server failed on its side."""
 
     code = "server_error"
+
+
+class NotReady(ClfError, RuntimeError):
+    """What was asked for is still being prepared."""
+
+    code = "not_ready"
 
 
 class DeadlineExceeded(ClfError, TimeoutError):

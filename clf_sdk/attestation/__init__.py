@@ -6,6 +6,7 @@ from clf_sdk.attestation._collateral import Collateral
 from clf_sdk.attestation._collateral_source import CollateralSource, FileCollateral
 from clf_sdk.attestation._enclave import VerifiedEnclave
 from clf_sdk.attestation._evidence import Evidence
+from clf_sdk.attestation._library import TCB_STATUSES
 from clf_sdk.attestation._pccs import PccsCollateral
 from clf_sdk.attestation._policy import EnclavePolicy
 from clf_sdk.attestation._provider import EvidenceProvider, GramineProvider, SimulatedProvider
@@ -19,6 +20,7 @@ from clf_sdk.attestation._simulated_platform import (
 from clf_sdk.attestation._verify import check_program, verify_quote
 
 __all__ = [
+    "TCB_STATUSES",
     "Binding",
     "Collateral",
     "CollateralSource",

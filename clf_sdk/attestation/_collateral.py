@@ -20,6 +20,7 @@ MAX_COLLATERAL_BYTES = 1 << 20
 
 _HEX_FIELDS = ("root_ca_crl", "pck_crl", "tcb_info_signature", "qe_identity_signature")
 _CHAIN_FIELDS = ("pck_crl_issuer_chain", "tcb_info_issuer_chain", "qe_identity_issuer_chain")
+_DATED = ("tcb_info", "qe_identity")
 _SIGNATURE_BYTES = 64
 
 
@@ -142,19 +143,24 @@ class Collateral:
         return str(self._signed("tcb_info").get("fmspc", "")).lower()
 
     @cached_property
+    def issued_at(self) -> int:
+        """Unix second at which the older one of TCB info and QE identity was issued."""
+        return min(self._date(name, "issueDate") for name in _DATED)
+
+    def _date(self, name: str, which: str) -> int:
+        try:
+            return int(dt.datetime.fromisoformat(self._signed(name)[which]).timestamp())
+        except (KeyError, TypeError, ValueError) as error:
+            raise _malformed(f'"{name}" lacks its dates') from error
+
+    @cached_property
     def window(self) -> tuple[int, int]:
         """First and last Unix second at which everything that is reissued regularly holds.
 
         Certificates of the chains may end earlier; they live for years.
         """
-        issued, until = [], []
-        for name in ("tcb_info", "qe_identity"):
-            document = self._signed(name)
-            try:
-                issued.append(int(dt.datetime.fromisoformat(document["issueDate"]).timestamp()))
-                until.append(int(dt.datetime.fromisoformat(document["nextUpdate"]).timestamp()))
-            except (KeyError, TypeError, ValueError) as error:
-                raise _malformed(f'"{name}" lacks its dates') from error
+        issued = [self._date(name, "issueDate") for name in _DATED]
+        until = [self._date(name, "nextUpdate") for name in _DATED]
         for name in ("root_ca_crl", "pck_crl"):
             try:
                 crl = x509.load_der_x509_crl(bytes.fromhex(getattr(self, name)))

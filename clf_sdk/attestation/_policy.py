@@ -14,6 +14,7 @@ _MEASUREMENT_DIGITS = 64
 _FMSPC_DIGITS = 12
 _PPID_DIGITS = 32
 _MAX_U16 = 0xFFFF
+_MAX_AGE_DAYS = 366
 _ADVISORY = re.compile(r"INTEL-SA-\d{5}")
 
 
@@ -41,6 +42,9 @@ class EnclavePolicy:
     fmspcs, ppids
         Platform types (12 hex digits) and single platforms (32 hex digits) that are trusted; None
         trusts every genuine one.
+    max_collateral_age_days
+        How long ago Intel may have issued the TCB info and the QE identity, 1 to 366; None is as
+        long as they are valid.
 
     Raises
     ------
@@ -56,6 +60,7 @@ class EnclavePolicy:
     refused_advisories: frozenset[str] = frozenset()
     fmspcs: frozenset[str] | None = None
     ppids: frozenset[str] | None = None
+    max_collateral_age_days: int | None = None
 
     def __post_init__(self) -> None:
         def normalise(name: str, value: object) -> None:
@@ -81,6 +86,12 @@ class EnclavePolicy:
             normalise("fmspcs", _platforms("fmspcs", self.fmspcs, _FMSPC_DIGITS))
         if self.ppids is not None:
             normalise("ppids", _platforms("ppids", self.ppids, _PPID_DIGITS))
+        age = self.max_collateral_age_days
+        if age is not None and not (type(age) is int and 1 <= age <= _MAX_AGE_DAYS):
+            raise ConfigurationError(
+                f"max_collateral_age_days must be an integer from 1 to {_MAX_AGE_DAYS}",
+                hint="Intel reissues collateral about once a month; leave it out to rely on that",
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of docs/protocol.md §11, lists sorted."""

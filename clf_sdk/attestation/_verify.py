@@ -14,6 +14,7 @@ from clf_sdk.errors import (
     AdvisoryRefused,
     AnchorMismatch,
     AttributesRefused,
+    CollateralTooOld,
     DebugEnclave,
     InvalidInput,
     MeasurementMismatch,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from clf_sdk.attestation._policy import EnclavePolicy
     from clf_sdk.protocol import AllowedEnclave
 
+_DAY_SECONDS = 86_400
 _INIT, _DEBUG, _MODE64BIT, _PROVISION_KEY, _EINITTOKEN_KEY = 0x01, 0x02, 0x04, 0x10, 0x20
 
 
@@ -77,7 +79,7 @@ def verify_quote(
     5. Attributes: DEBUG clear; INIT and MODE64BIT set, PROVISION_KEY and EINITTOKEN_KEY clear.
     6. Report data equals the expected bytes, in constant time.
     7. MRENCLAVE, MRSIGNER and ISV_PROD_ID equal what is pinned, ISV_SVN is at least its minimum.
-    8. The TCB status is allowed, and no refused advisory applies.
+    8. The TCB status is allowed, no refused advisory applies, and the collateral is not too old.
     9. The platform is on the policy's list, if it has one.
 
     Platforms with several packages, cached keys or SMT are not refused for that; their risks show
@@ -123,8 +125,9 @@ def verify_quote(
     # 7. MRENCLAVE, MRSIGNER and ISV_PROD_ID equal what is pinned, ISV_SVN is at least its minimum.
     check_program(enclave, policy)
 
-    # 8. The TCB status is allowed, and no refused advisory applies.
+    # 8. The TCB status is allowed, no refused advisory applies, and the collateral is not too old.
     _check_tcb(enclave, policy)
+    _check_age(collateral, policy, now)
 
     # 9. The platform is on the policy's list, if it has one.
     _check_platform(enclave, policy)
@@ -234,6 +237,16 @@ def _check_tcb(enclave: VerifiedEnclave, policy: EnclavePolicy) -> None:
         raise AdvisoryRefused(
             f"refused advisories apply to the platform: {', '.join(sorted(refused))}",
             hint="update firmware and microcode as the advisories say",
+        )
+
+
+def _check_age(collateral: Collateral, policy: EnclavePolicy, now: int) -> None:
+    most = policy.max_collateral_age_days
+    if most is not None and now - collateral.issued_at > most * _DAY_SECONDS:
+        days = (now - collateral.issued_at) // _DAY_SECONDS
+        raise CollateralTooOld(
+            f"the collateral was issued {days} days ago, the policy allows {most}",
+            hint="fetch fresh collateral; whoever delivers it may be holding newer one back",
         )
 
 

@@ -32,6 +32,7 @@ POLICIES = st.builds(
     refused_advisories=st.frozensets(st.from_regex(r"INTEL-SA-[0-9]{5}", fullmatch=True)),
     fmspcs=st.none() | st.frozensets(hex_of(12), min_size=1),
     ppids=st.none() | st.frozensets(hex_of(32), min_size=1),
+    max_collateral_age_days=st.none() | st.integers(1, 366),
 )
 
 
@@ -48,6 +49,7 @@ def test_policy_survives_json(policy: EnclavePolicy) -> None:
         "refused_advisories",
         "fmspcs",
         "ppids",
+        "max_collateral_age_days",
     ]
 
 
@@ -127,6 +129,10 @@ def test_unknown_field_is_refused_with_the_nearest_name() -> None:
         {"fmspcs": ["00"]},
         {"ppids": []},
         {"ppids": ["*"]},
+        {"max_collateral_age_days": 0},
+        {"max_collateral_age_days": 367},
+        {"max_collateral_age_days": True},
+        {"max_collateral_age_days": 1.5},
     ],
 )
 def test_values_that_make_no_sense_are_refused(changes: dict[str, Any]) -> None:

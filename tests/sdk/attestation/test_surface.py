@@ -21,6 +21,7 @@ def test_public_surface_is_pinned() -> None:
         "RatlsEvidence",
         "SimulatedPlatform",
         "SimulatedProvider",
+        "TCB_STATUSES",
         "TrustAnchor",
         "VerifiedEnclave",
         "check_program",

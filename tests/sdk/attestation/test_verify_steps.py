@@ -349,6 +349,19 @@ def test_step_8_refused_advisory_is_refused_in_an_allowed_status(bench: Any) -> 
     ).verify(collateral=collateral)
 
 
+@pytest.mark.parametrize("days", [1, 30])
+def test_step_8_collateral_that_was_issued_too_long_ago_is_refused(bench: Any, days: int) -> None:
+    limited = bench.with_policy(max_collateral_age_days=days)
+    issued = bench.platform.collateral.issued_at
+    last = issued + days * 86_400
+    limited.verify(now=last)
+    with pytest.raises(errors.CollateralTooOld, match=f"policy allows {days}"):
+        limited.verify(now=last + 1)
+    bench.verify(now=last + 1)
+    fresh = bench.platform.reissue(now=last)
+    limited.verify(collateral=fresh, now=last + 1)
+
+
 # 9. Platform
 
 
