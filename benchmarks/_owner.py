@@ -95,6 +95,9 @@ def running_owner() -> Iterator[Owner]:
         connection = clf.connect(server.owner)
         cleanup.callback(connection.close)
         policy = clf.Policy(
-            enclave=EnclavePolicy(mrenclave=measured.stdout.strip()), operations=["glm"]
+            enclave=EnclavePolicy(mrenclave=measured.stdout.strip()),
+            operations=["glm"],
+            runs=1_000_000,
+            approval="automatic",
         )
         yield Owner(folder, server, connection, policy)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from clf_sdk._fetch import fetch
     from clf_sdk._identity import Identity
     from clf_sdk._job import GLM, Job
-    from clf_sdk._policy import Policy
     from clf_sdk._public_identity import PublicIdentity
     from clf_sdk._result import Result
     from clf_sdk._run import Run, run
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from clf_sdk._table import SharedTable
     from clf_sdk.attestation import EnclavePolicy
     from clf_sdk.errors import ClfError
+    from clf_sdk.policy import Policy
 
 __all__ = [
     "GLM",
@@ -48,7 +48,7 @@ _HOME = {
     "EnclavePolicy": "attestation",
     "Identity": "_identity",
     "Job": "_job",
-    "Policy": "_policy",
+    "Policy": "policy",
     "PublicIdentity": "_public_identity",
     "Result": "_result",
     "Run": "_run",

@@ -11,10 +11,20 @@ from clf_sdk._http import HttpClient
 from clf_sdk._table import SharedTable
 from clf_sdk.errors import ConfigurationError, InvalidInput, NotFound, ServerIdentityMismatch
 from clf_sdk.keys import server_id
-from clf_sdk.protocol import Endpoint, Profile, ServerInfo, TableList, check_name
+from clf_sdk.protocol import (
+    Endpoint,
+    PolicyChange,
+    PolicyUpdate,
+    Profile,
+    ServerInfo,
+    TableList,
+    check_name,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from clf_sdk.policy import Comparison, Policy
 
 _made: weakref.WeakSet[Connection] = weakref.WeakSet()
 
@@ -109,6 +119,50 @@ class Connection:
         ]
         columns = ["name", "rows", "columns", "sealed_bytes", "version", "shared_at"]
         return pd.DataFrame(rows, columns=columns)
+
+    def set_policy(self, table: str, policy: Policy, *, widen: bool = False) -> Comparison:
+        """Give a table another policy, which holds for every session from now on.
+
+        Grants that are open come under it with their next session. What was permitted under the old
+        policy, and not pulled yet, is not served any more.
+
+        Parameters
+        ----------
+        table
+            Name of the table.
+        policy
+            The new policy.
+        widen
+            Whether it may allow more than the present one.
+
+        Returns
+        -------
+        Comparison
+            What changed, rule by rule.
+
+        Raises
+        ------
+        NotFound
+            There is no such table.
+        PolicyWidened
+            A rule would become wider, and ``widen`` was not given; the message names the rules.
+        PolicyTampered
+            What the server has stored is not the policy that was set; ``widen`` replaces it.
+        ConfigurationError, InvalidFilter
+            The policy does not fit the table.
+        """
+        from clf_sdk.policy import Comparison, RuleChange  # noqa: PLC0415 - only owners need it
+
+        check_name(table, what="a table")
+        update = PolicyUpdate(policy=policy.to_json(), widen=widen)
+        changed = self.http.ask(
+            PolicyChange,
+            "PUT",
+            f"/v1/tables/{table}/policy",
+            data=update.canonical(),
+            headers={"Content-Type": "application/json"},
+        )
+        return Comparison(tuple(RuleChange(**entry.to_json()) for entry in changed.changes))
 
     def drop(self, name: str) -> None:
         """Destroy a table: its keys first, then its bytes.

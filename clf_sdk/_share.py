@@ -17,9 +17,9 @@ import pyarrow as pa
 from tqdm.auto import tqdm
 
 from clf_sdk._connection import Connection, connect, only_connection
-from clf_sdk._policy import Policy
 from clf_sdk._table import SharedTable
 from clf_sdk.errors import ClfError, ConfigurationError
+from clf_sdk.policy import Policy
 from clf_sdk.protocol import (
     Profile,
     TableDescription,
@@ -116,6 +116,7 @@ def share(
     name: str,
     policy: Policy,
     to: Connection | Profile | str | os.PathLike[str] | None = None,
+    widen: bool = False,
     index: bool = False,
     progress: bool | None = None,
 ) -> SharedTable:
@@ -136,6 +137,8 @@ def share(
         Which program may use the table, and for what.
     to
         Connection or profile of the owner's server; by default the only connection there is.
+    widen
+        Whether the policy may allow more than the one that the table has now.
     index
         Whether the index of a pandas data frame is shared too.
     progress
@@ -152,6 +155,10 @@ def share(
         The name or a column can't be stored.
     TokenRefused
         The profile is not an owner's, or has expired.
+    PolicyWidened
+        The table has a tighter policy, and ``widen`` was not given.
+    ConfigurationError, InvalidFilter
+        The policy does not fit the table; the message names the column or the construct.
     Conflict
         Somebody else shared a table of this name at the same time.
     TransportError
@@ -161,8 +168,9 @@ def share(
     if not isinstance(policy, Policy):
         raise ConfigurationError("policy must be a clf.Policy")
     batches = as_record_batches(frame, index=index)
+    policy.check_table(batches.schema)
     connection = to if isinstance(to, Connection) else connect(to) if to else only_connection()
-    request = UploadRequest(table=name, policy=policy.to_json())
+    request = UploadRequest(table=name, policy=policy.to_json(), widen=widen)
     ticket = connection.http.ask(
         UploadTicket, "POST", "/v1/uploads", data=request.canonical(), headers=_JSON
     )

@@ -39,13 +39,16 @@ def _identity(path: Path | None) -> Identity:
 @click.option("--name", required=True, help="Name of the table.")
 @click.option("--profile", type=_FILE, required=True, help="Owner's profile file.")
 @click.option("--policy", "policy_file", type=_FILE, required=True, help="Policy, as JSON.")
-def share(file: Path, name: str, profile: Path, policy_file: Path) -> None:
+@click.option(
+    "--widen", is_flag=True, help="Let the policy allow more than the table's present one."
+)
+def share(file: Path, name: str, profile: Path, policy_file: Path, *, widen: bool) -> None:
     """Publish a Parquet or CSV file through an owner's server."""
     import clf_sdk as clf
-    from clf_sdk.protocol import parse_json
+    from clf_sdk._cli._policy import load_policy
 
-    policy = clf.Policy.from_json(parse_json(policy_file.read_bytes(), what="policy file"))
-    table = clf.share(file, name=name, policy=policy, to=profile)
+    policy = load_policy(policy_file)
+    table = clf.share(file, name=name, policy=policy, to=profile, widen=widen)
     click.echo(json.dumps({"table": table.name, "version": table.version, "rows": table.rows}))
 
 

@@ -148,7 +148,7 @@ def _run(folder: Path, timer: _Timer, cleanup: contextlib.ExitStack) -> DemoOutc
     # Each owner, in a notebook of its own: share one frame under a policy.
     program = _program_policy()
     with timer("share"):
-        policy = clf.Policy(enclave=program, operations=["glm"])
+        policy = clf.Policy(enclave=program, operations=["glm"], approval="automatic")
         for number, (owner, columns) in enumerate(COLUMNS.items()):
             frame = people[[KEY, *columns]].sample(frac=1, random_state=number)
             connection = clf.connect(servers[owner].owner)

@@ -1,6 +1,11 @@
 """Keys: derived for tables, sealed to people and enclaves, and for signatures."""
 
-from clf_sdk.keys._derive import KEY_BYTES, derive_column_key, derive_manifest_key
+from clf_sdk.keys._derive import (
+    KEY_BYTES,
+    derive_column_key,
+    derive_manifest_key,
+    derive_policy_key,
+)
 from clf_sdk.keys._hpke import CLASSIC, HYBRID, PrivateKey, PublicKey
 from clf_sdk.keys._signing import SigningKey, server_id, verify_note, verify_signature
 
@@ -13,6 +18,7 @@ __all__ = [
     "SigningKey",
     "derive_column_key",
     "derive_manifest_key",
+    "derive_policy_key",
     "server_id",
     "verify_note",
     "verify_signature",

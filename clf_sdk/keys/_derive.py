@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 KEY_BYTES = 32
 _COLUMN = b"clf/1 column\x00"
 _MANIFEST = b"clf/1 manifest"
+_POLICY = b"clf/1 policy"
 
 
 def _derive(table_key: bytes, version_id: str, info: bytes) -> bytes:
@@ -25,3 +26,8 @@ def derive_column_key(table_key: bytes, version_id: str, column: str) -> bytes:
 def derive_manifest_key(table_key: bytes, version_id: str) -> bytes:
     """Key of the manifest of one table version, 32 bytes."""
     return _derive(table_key, version_id, _MANIFEST)
+
+
+def derive_policy_key(table_key: bytes, version_id: str) -> bytes:
+    """Key under which a server authenticates the policy of one table version, 32 bytes."""
+    return _derive(table_key, version_id, _POLICY)

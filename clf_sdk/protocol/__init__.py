@@ -14,6 +14,7 @@ from clf_sdk.protocol._document import (
     Mode,
     Name,
     Sha256,
+    Version,
     check_name,
 )
 from clf_sdk.protocol._identity import (
@@ -24,6 +25,7 @@ from clf_sdk.protocol._identity import (
 )
 from clf_sdk.protocol._job import (
     AllowedEnclave,
+    ColumnName,
     InnerJoin,
     JobDocument,
     JobInput,
@@ -32,7 +34,10 @@ from clf_sdk.protocol._job import (
 from clf_sdk.protocol._keys import PublicKeyDocument, SealedMessage
 from clf_sdk.protocol._owner import (
     ColumnDescription,
+    PolicyChange,
+    PolicyUpdate,
     Problem,
+    RuleChangeDocument,
     ServerInfo,
     TableDescription,
     TableList,
@@ -49,6 +54,7 @@ from clf_sdk.protocol._result import (
     SignedResult,
     result_key_info,
 )
+from clf_sdk.protocol._rules import Rules
 from clf_sdk.protocol._run import Endpoint, RunRequest
 from clf_sdk.protocol._session import (
     SESSION_SIGNATURE,
@@ -75,6 +81,7 @@ __all__ = [
     "BlobAccess",
     "Challenge",
     "ColumnDescription",
+    "ColumnName",
     "Document",
     "Endpoint",
     "GrantedInput",
@@ -89,6 +96,8 @@ __all__ = [
     "Mode",
     "Name",
     "Operation",
+    "PolicyChange",
+    "PolicyUpdate",
     "PrivateIdentityDocument",
     "PrivateKeyDocument",
     "Problem",
@@ -97,6 +106,8 @@ __all__ = [
     "ResultAccess",
     "ResultEnvelope",
     "Role",
+    "RuleChangeDocument",
+    "Rules",
     "RunRequest",
     "RunResults",
     "SealedMessage",
@@ -114,6 +125,7 @@ __all__ = [
     "UploadCommit",
     "UploadRequest",
     "UploadTicket",
+    "Version",
     "canonical_json",
     "check_name",
     "digest",

@@ -10,10 +10,38 @@ from clf_sdk.protocol._document import Base64, Document, Identifier, Mode, Name,
 
 
 class UploadRequest(Document):
-    """Announce a table. The policy is parsed by :class:`clf_sdk.Policy`."""
+    """Announce a table. The policy is parsed by :class:`clf_sdk.Policy`.
+
+    ``widen`` says that the policy may allow more than the table's present one.
+    """
 
     table: Name
     policy: dict[str, Any]
+    widen: bool = False
+
+
+class PolicyUpdate(Document):
+    """Set the policy of a table that is there."""
+
+    policy: dict[str, Any]
+    widen: bool = False
+
+
+class RuleChangeDocument(Document):
+    """What became of one rule of a policy."""
+
+    rule: str
+    change: Literal["equal", "tighter", "wider"]
+    before: str
+    after: str
+
+
+class PolicyChange(Document):
+    """The policy that a table has now, and what changed."""
+
+    table: Name
+    policy: dict[str, Any]
+    changes: list[RuleChangeDocument]
 
 
 class UploadTicket(Document):

@@ -18,6 +18,7 @@ from clf_sdk.protocol._document import (
 )
 from clf_sdk.protocol._job import ColumnName, JobDocument
 from clf_sdk.protocol._keys import SealedMessage
+from clf_sdk.protocol._rules import Rules
 
 SESSION_SIGNATURE = "session"
 """Domain of the signature over a session document."""
@@ -40,12 +41,17 @@ class SessionRequest(Document):
 
 
 class GrantedInput(Document):
-    """One input that the server grants."""
+    """One input that the server grants.
+
+    ``source`` is the table's dataset version when a row filter made the granted version from it;
+    null when the table's own version is granted.
+    """
 
     name: Name
     table: Name
     version_id: Identifier
     version: Sha256
+    source: Sha256 | None
     columns: list[ColumnName]
     manifest_bytes: int
 
@@ -86,6 +92,7 @@ class Session(Document):
     mode: Mode
     granted_at: int
     inputs: list[GrantedInput]
+    rules: Rules
     access: Sha256
 
 

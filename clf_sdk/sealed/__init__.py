@@ -1,7 +1,7 @@
 """Sealed tables: Arrow data encrypted per column and row group (docs/protocol.md §4)."""
 
 from clf_sdk.sealed._batch import normalise_batch
-from clf_sdk.sealed._input import RecordBatches, as_record_batches
+from clf_sdk.sealed._input import TARGET_BYTES, RecordBatches, as_record_batches
 from clf_sdk.sealed._manifest import Manifest, RowGroup, open_manifest
 from clf_sdk.sealed._reader import (
     FetchRange,
@@ -14,6 +14,7 @@ from clf_sdk.sealed._schema import describe_schema, normalise_schema
 from clf_sdk.sealed._writer import SealedManifest, TableSealer
 
 __all__ = [
+    "TARGET_BYTES",
     "FetchRange",
     "Manifest",
     "RecordBatches",

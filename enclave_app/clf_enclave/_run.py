@@ -10,14 +10,18 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from clf_enclave._align import inner_join
-from clf_enclave._operations import run_operation
+from clf_enclave._disclosure import Disclosure
+from clf_enclave._operations import row_level_outputs, run_operation
 from clf_enclave._pull import TablePull
 from clf_enclave._results import SealedOutput, put_outputs, seal_outputs
 from clf_enclave._session import OpenSession, RunIdentity, open_session
 from clf_sdk.attestation import EvidenceProvider
-from clf_sdk.errors import TicketRefused
+from clf_sdk.errors import NotReady, TicketRefused
 from clf_sdk.keys import PrivateKey, SigningKey
 from clf_sdk.protocol import Endpoint, RunRequest
+
+_MOST_ATTEMPTS = 360
+_PAUSE_SECONDS = 1.0
 
 Report: TypeAlias = Callable[[str, dict[str, Any]], None]
 """``report(event, details)``: what the host may know: never rows, values or counts of people."""
@@ -47,10 +51,12 @@ class EnclaveRun:
         endpoints = {endpoint.server: endpoint for endpoint in request.endpoints}
         self._endpoints = [endpoints[server] for server in request.job.servers()]
         self._report = report
+        self._disclosure = Disclosure()
 
     def _open(self, endpoint: Endpoint) -> OpenSession:
         started = time.perf_counter()
-        session = open_session(self._identity, endpoint)
+        session = self._patiently(endpoint)
+        self._disclosure.add(session.session.rules)
         self._report(
             "session",
             {
@@ -60,6 +66,16 @@ class EnclaveRun:
             },
         )
         return session
+
+    def _patiently(self, endpoint: Endpoint) -> OpenSession:
+        """Open a session, as often as it takes a server to seal the rows that may leave."""
+        for _ in range(_MOST_ATTEMPTS):
+            try:
+                return open_session(self._identity, endpoint)
+            except NotReady:  # the server has waited for a while before it said so
+                self._report("waiting", {"server": endpoint.server})
+                time.sleep(_PAUSE_SECONDS)
+        return open_session(self._identity, endpoint)
 
     def _pull(self, sessions: dict[str, OpenSession]) -> dict[str, pa.Table]:
         tables = {}
@@ -83,15 +99,24 @@ class EnclaveRun:
         job = self._identity.job
         started = time.perf_counter()
         aligned = inner_join(tables, job.align.keys)
+        self._disclosure.check_group(aligned)
         self._report("aligned", {"seconds": time.perf_counter() - started})
         started = time.perf_counter()
         features = aligned.drop_columns(job.align.keys)
-        outputs = run_operation(job.operation.name, features, job.operation.parameters)
+        outputs = run_operation(
+            job.operation.name, features, job.operation.parameters, self._disclosure
+        )
+        # Sessions that were opened anew while tables were pulled may have brought tighter rules.
+        self._check_outputs()
         self._report(
             "computed",
             {"operation": job.operation.name, "seconds": time.perf_counter() - started},
         )
         return outputs
+
+    def _check_outputs(self) -> None:
+        job = self._identity.job
+        self._disclosure.check_outputs(job, row_level_outputs(job.operation.name))
 
     def _deliver(self, session: OpenSession, outputs: list[SealedOutput]) -> None:
         try:
@@ -110,6 +135,7 @@ class EnclaveRun:
         """
         self._report("started", {"run": self._identity.run, "job": self._identity.job.digest})
         sessions = {endpoint.server: self._open(endpoint) for endpoint in self._endpoints}
+        self._check_outputs()
         outputs = self._compute(self._pull(sessions))
         started = time.perf_counter()
         sealed = seal_outputs(self._identity, outputs)

@@ -137,7 +137,7 @@ def _check_inputs(job: JobDocument, session: Session, keys: SessionKeys) -> None
         entry = asked[granted.name]
         if (
             granted.table != entry.table
-            or entry.version not in ("latest", granted.version)
+            or entry.version not in ("latest", granted.source or granted.version)
             or (entry.columns is not None and granted.columns != entry.columns)
             or set(keys.inputs[granted.name].columns) != set(granted.columns)
         ):

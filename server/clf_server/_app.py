@@ -12,9 +12,11 @@ from clf_sdk.errors import ClfError
 from clf_sdk.protocol import PROTOCOL_VERSION, Problem
 from clf_server._audit_routes import audit_router
 from clf_server._blobs import BlobEndpoint, UploadEndpoint
+from clf_server._derived import DerivedVersions
 from clf_server._enclave_routes import enclave_router
 from clf_server._middleware import MOST_JSON_BYTES, RequestGuard
 from clf_server._people_routes import anyone_router, people_router
+from clf_server._policies import Policies
 from clf_server._problems import MEDIA_TYPE, from_http, from_validation, problem_response
 from clf_server._results import MOST_OBJECT_BYTES, Results
 from clf_server._state import ServerState
@@ -36,21 +38,22 @@ def create_apps(state: ServerState) -> tuple[FastAPI, Starlette]:
     """
     vault = Vault(state.kek, state.objects)
     results = Results(state)
-    uploads = Uploads(state, vault)
+    policies = Policies(state, vault)
+    uploads = Uploads(state, vault, policies)
     data = Starlette(
         routes=[
             Route("/v1/blobs/{version_id}/{name}", BlobEndpoint(state).get, methods=["GET"]),
             Route("/v1/uploads/{upload}/{name}", UploadEndpoint(uploads).put, methods=["PUT"]),
         ]
     )
-    control = _create_control(state, vault, results, uploads)
+    control = _create_control(state, vault, policies, results, uploads)
     if state.config.blob_port is None:
         control.router.routes.extend(data.routes)
     return control, data
 
 
 def _create_control(
-    state: ServerState, vault: Vault, results: Results, uploads: Uploads
+    state: ServerState, vault: Vault, policies: Policies, results: Results, uploads: Uploads
 ) -> FastAPI:
     app = FastAPI(
         title="CLF server",
@@ -67,8 +70,9 @@ def _create_control(
         },
     )
     app.include_router(anyone_router(state))
-    app.include_router(enclave_router(state, vault, results))
-    app.include_router(people_router(state, uploads, results))
+    derived = DerivedVersions(state, vault)
+    app.include_router(enclave_router(state, vault, policies, derived, results))
+    app.include_router(people_router(state, policies, uploads, results))
     app.include_router(audit_router(state))
     app.add_middleware(RequestGuard, most_bytes=_most_bytes)
     _add_error_handlers(app)

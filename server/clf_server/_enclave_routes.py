@@ -6,7 +6,7 @@ import structlog
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from clf_sdk.errors import AttestationError, ClfError
+from clf_sdk.errors import AttestationError, ClfError, NotReady
 from clf_sdk.protocol import (
     Challenge,
     Identifier,
@@ -16,6 +16,8 @@ from clf_sdk.protocol import (
     SignedResult,
 )
 from clf_server._blobs import ticket_secret
+from clf_server._derived import DerivedVersions
+from clf_server._policies import Policies
 from clf_server._results import Results
 from clf_server._routing import BINARY_BODY, ObjectName, StrictRoute, json_response
 from clf_server._session_audit import describe_refused
@@ -26,7 +28,13 @@ from clf_server._vault import Vault
 _LOG = structlog.get_logger("clf_server")
 
 
-def enclave_router(state: ServerState, vault: Vault, results: Results) -> APIRouter:
+def enclave_router(
+    state: ServerState,
+    vault: Vault,
+    policies: Policies,
+    derived: DerivedVersions,
+    results: Results,
+) -> APIRouter:
     """Return the routes that need no token, because the enclave proves itself."""
     router = APIRouter(route_class=StrictRoute, tags=["enclave"])
 
@@ -40,10 +48,14 @@ def enclave_router(state: ServerState, vault: Vault, results: Results) -> APIRou
         """Verify evidence, and answer with sealed keys and tickets (steps 5 to 9)."""
         log = _LOG.bind(job=body.job.digest, operation=body.job.operation.name)
         try:
-            opened = open_session(state, vault, body)
+            opened = open_session(state, vault, policies, derived, body)
+        except NotReady:
+            log.info("session_not_ready")
+            raise
         except ClfError as error:
             offered = "attestation" if isinstance(error, AttestationError) else "policy"
-            log.warning("session_refused", code=error.code, by=offered, reason=error.message)
+            reason = getattr(error, "reason", None) or error.message
+            log.warning("session_refused", code=error.code, by=offered, reason=reason)
             details, cause = describe_refused(body, error)
             state.refusals.record("session.refused", details, cause=cause)
             raise

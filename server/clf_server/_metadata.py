@@ -18,7 +18,8 @@ _tables = sa.Table(
     "tables",
     _schema,
     sa.Column("name", sa.String(64), primary_key=True),
-    sa.Column("policy", sa.JSON, nullable=False),
+    sa.Column("policy", sa.Text, nullable=False),  # canonical JSON
+    sa.Column("policy_tag", sa.String(64), nullable=False),  # authenticates the policy
     sa.Column("version_id", sa.String(32), sa.ForeignKey("versions.version_id"), nullable=False),
 )
 _versions = sa.Table(
@@ -33,6 +34,9 @@ _versions = sa.Table(
     sa.Column("manifest_bytes", sa.BigInteger, nullable=False),
     sa.Column("sealed_bytes", sa.BigInteger, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("derived_from", sa.String(32)),  # version id, for rows that a filter kept
+    sa.Column("derivation", sa.String(64)),  # digest of filter and columns
+    sa.UniqueConstraint("derived_from", "derivation"),
 )
 _tokens = sa.Table(
     "tokens",
@@ -56,7 +60,11 @@ _results = sa.Table(
 
 @dataclass(frozen=True)
 class Version:
-    """A sealed version of a table, with its wrapped key."""
+    """A sealed version of a table, with its wrapped key.
+
+    ``derived_from`` and ``derivation`` say of which version, by which filter and columns, when it
+    holds only a part of a table.
+    """
 
     version_id: str
     table_name: str
@@ -67,6 +75,16 @@ class Version:
     manifest_bytes: int
     sealed_bytes: int
     created_at: int
+    derived_from: str | None = None
+    derivation: str | None = None
+
+
+@dataclass(frozen=True)
+class StoredPolicy:
+    """A policy's canonical JSON, and the tag that authenticates it. `Policies` checks that."""
+
+    text: str
+    tag: str
 
 
 @dataclass(frozen=True)
@@ -74,7 +92,7 @@ class StoredTable:
     """A table: its policy and its current version."""
 
     name: str
-    policy: dict[str, Any]
+    policy: StoredPolicy
     current: Version
 
 
@@ -180,23 +198,25 @@ class Metadata:
 
     def _select_tables(self, condition: sa.ColumnElement[bool]) -> list[StoredTable]:
         query = (
-            sa.select(_tables.c.name, _tables.c.policy, _versions)
+            sa.select(_tables.c.name, _tables.c.policy, _tables.c.policy_tag, _versions)
             .join(_versions, _tables.c.version_id == _versions.c.version_id)
             .where(condition)
             .order_by(_tables.c.name)
         )
         with self._engine.connect() as connection:
             rows = connection.execute(query).all()
-        return [StoredTable(row[0], row[1], Version(*row[2:])) for row in rows]
+        return [
+            StoredTable(row[0], StoredPolicy(row[1], row[2]), Version(*row[3:])) for row in rows
+        ]
 
     def publish(
         self,
         connection: sa.Connection,
         version: Version,
         *,
-        policy: dict[str, Any],
-        replaces: str | None,
-    ) -> None:
+        policy: StoredPolicy,
+        before: StoredTable | None,
+    ) -> list[str]:
         """Make a version the current one of its table, and forget the one it replaces.
 
         Parameters
@@ -207,39 +227,98 @@ class Metadata:
             The new version.
         policy
             The table's policy.
-        replaces
-            Version id that was current when the upload began; None when there was no table.
+        before
+            The table when the upload began; None when there was none.
+
+        Returns
+        -------
+        list of str
+            Ids of the versions that were forgotten, whose bytes may go after the commit.
 
         Raises
         ------
         Conflict
-            Another version has become current meanwhile.
+            Another version or policy has become current meanwhile.
         """
         name = version.table_name
         connection.execute(sa.insert(_versions).values(**vars(version)))
-        if replaces is None:
+        if before is None:
             try:
                 connection.execute(
                     sa.insert(_tables).values(
                         name=name,
-                        policy=policy,
+                        policy=policy.text,
+                        policy_tag=policy.tag,
                         version_id=version.version_id,
                     )
                 )
             except sa.exc.IntegrityError as error:
                 raise _overtaken(name) from error
-            return
+            return []
+        self._replace(connection, before, policy, version_id=version.version_id)
+        replaced = before.current.version_id
+        return self._forget(
+            connection,
+            sa.or_(_versions.c.version_id == replaced, _versions.c.derived_from == replaced),
+        )
+
+    def set_policy(
+        self, connection: sa.Connection, before: StoredTable, policy: StoredPolicy
+    ) -> list[str]:
+        """Change the policy of a table whose content stays, and forget what the old one derived.
+
+        Returns
+        -------
+        list of str
+            Ids of the derived versions that were forgotten.
+
+        Raises
+        ------
+        Conflict
+            The table's version or policy is not the one before any more.
+        """
+        version_id = before.current.version_id
+        self._replace(connection, before, policy, version_id=version_id)
+        return self._forget(connection, _versions.c.derived_from == version_id)
+
+    def _replace(
+        self,
+        connection: sa.Connection,
+        before: StoredTable,
+        policy: StoredPolicy,
+        *,
+        version_id: str,
+    ) -> None:
         changed = connection.execute(
             sa.update(_tables)
-            .where(_tables.c.name == name, _tables.c.version_id == replaces)
-            .values(policy=policy, version_id=version.version_id)
+            .where(*_is_still(before))
+            .values(policy=policy.text, policy_tag=policy.tag, version_id=version_id)
         )
         if changed.rowcount != 1:
-            raise _overtaken(name)
-        connection.execute(sa.delete(_versions).where(_versions.c.version_id == replaces))
+            raise _overtaken(before.name)
 
-    def drop(self, connection: sa.Connection, name: str) -> Version:
-        """Forget a table with its keys, and return the version whose bytes may then go.
+    def _forget(self, connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[str]:
+        deleted = sa.delete(_versions).where(condition).returning(_versions.c.version_id)
+        return list(connection.execute(deleted).scalars())
+
+    def check_still(self, connection: sa.Connection, table: StoredTable) -> None:
+        """Check that a table has the version and the policy that it had.
+
+        Raises
+        ------
+        Conflict
+            It has another one.
+        """
+        if connection.execute(sa.select(_tables.c.name).where(*_is_still(table))).first() is None:
+            raise _overtaken(table.name)
+
+    def drop(self, connection: sa.Connection, name: str) -> tuple[Version, list[str]]:
+        """Forget a table with its keys.
+
+        Returns
+        -------
+        tuple
+            The table's version, and the ids of all versions whose bytes may then go.
 
         Raises
         ------
@@ -251,8 +330,37 @@ class Metadata:
         if row is None:
             raise _no_table(name)
         connection.execute(sa.delete(_tables).where(_tables.c.name == name))
-        connection.execute(sa.delete(_versions).where(_versions.c.table_name == name))
-        return Version(*row)
+        return Version(*row), self._forget(connection, _versions.c.table_name == name)
+
+    # -- derived versions --------------------------------------------------------------------
+
+    def derived(self, version_id: str) -> list[Version]:
+        """Return the versions that were derived from one, oldest first."""
+        query = (
+            sa.select(_versions)
+            .where(_versions.c.derived_from == version_id)
+            .order_by(_versions.c.created_at)
+        )
+        with self._engine.connect() as connection:
+            return [Version(*row) for row in connection.execute(query)]
+
+    def add_derived(self, connection: sa.Connection, version: Version, of: StoredTable) -> None:
+        """Make a derived version known.
+
+        Raises
+        ------
+        Conflict
+            The table has another version or policy than when it was derived.
+        """
+        self.check_still(connection, of)
+        connection.execute(sa.insert(_versions).values(**vars(version)))
+
+    def remove_derived(self, connection: sa.Connection, version_id: str) -> list[str]:
+        """Forget a derived version with its key, and return its id if there was one."""
+        derived = sa.and_(
+            _versions.c.version_id == version_id, _versions.c.derived_from.is_not(None)
+        )
+        return self._forget(connection, derived)
 
     # -- tokens ----------------------------------------------------------------------------
 
@@ -309,8 +417,17 @@ def _no_table(name: str) -> NotFound:
     return NotFound(f"there is no table {name!r} on this server")
 
 
+def _is_still(table: StoredTable) -> list[sa.ColumnElement[bool]]:
+    return [
+        _tables.c.name == table.name,
+        _tables.c.version_id == table.current.version_id,
+        _tables.c.policy == table.policy.text,
+        _tables.c.policy_tag == table.policy.tag,
+    ]
+
+
 def _overtaken(name: str) -> Conflict:
     return Conflict(
-        f"table {name!r} was changed by somebody else during this upload",
-        hint="look at the table's current state and share again",
+        f"table {name!r} was changed by somebody else meanwhile",
+        hint="look at the table's current state and do it again",
     )

@@ -66,6 +66,12 @@ class ObjectStore:
         with self.open(version_id, name) as file:
             return bytes(file.read())
 
+    def read_range(self, version_id: str, name: str, start: int, stop: int) -> pa.Buffer:
+        """Read the bytes from ``start`` to ``stop`` of an object, without a copy."""
+        with self.open(version_id, name) as file:
+            file.seek(start)
+            return file.read_buffer(stop - start)
+
     def sizes(self, version_id: str) -> dict[str, int]:
         """Return the size in bytes of each object of a version."""
         found = self._files.get_file_info(fs.FileSelector(version_id, allow_not_found=True))

@@ -12,6 +12,8 @@ from clf_sdk.protocol import (
     PROTOCOL_VERSION,
     Identifier,
     Name,
+    PolicyChange,
+    PolicyUpdate,
     RunResults,
     ServerInfo,
     TableDescription,
@@ -23,6 +25,7 @@ from clf_sdk.protocol import (
 from clf_server._access import person
 from clf_server._blobs import object_response
 from clf_server._metadata import StoredToken
+from clf_server._policies import Policies
 from clf_server._results import Results
 from clf_server._routing import BINARY_CONTENT, ObjectName, StrictRoute
 from clf_server._state import ServerState
@@ -61,7 +64,9 @@ def anyone_router(state: ServerState) -> APIRouter:
     return router
 
 
-def people_router(state: ServerState, uploads: Uploads, results: Results) -> APIRouter:
+def people_router(
+    state: ServerState, policies: Policies, uploads: Uploads, results: Results
+) -> APIRouter:
     """Return the routes that need a token."""
     router = APIRouter(route_class=StrictRoute)
 
@@ -71,7 +76,7 @@ def people_router(state: ServerState, uploads: Uploads, results: Results) -> API
     @router.post("/v1/uploads", tags=["owner"], dependencies=[owner])
     def post_upload(body: UploadRequest) -> UploadTicket:
         """Announce a table with its policy."""
-        return uploads.announce(body.table, Policy.from_json(body.policy))
+        return uploads.announce(body.table, Policy.from_json(body.policy), widen=body.widen)
 
     @router.post("/v1/uploads/{upload}/commit", tags=["owner"], dependencies=[owner])
     def post_commit(upload: Identifier, body: UploadCommit) -> TableDescription:
@@ -92,23 +97,27 @@ def people_router(state: ServerState, uploads: Uploads, results: Results) -> API
 
     @router.get("/v1/tables", tags=["owner", "analyst"])
     def get_tables(token: StoredToken = anyone_known) -> TableList:
-        """List the tables; policies are shown to the owner only."""
-        with_policy = token.role == "owner"
-        return TableList(
-            tables=[
-                uploads.describe(table, with_policy=with_policy)
-                for table in state.metadata.list_tables()
-            ]
-        )
+        """List the tables: to the owner with policies, to analysts with what may leave."""
+        describe = uploads.describe if token.role == "owner" else uploads.catalogue
+        described = [describe(table) for table in state.metadata.list_tables()]
+        return TableList(tables=[entry for entry in described if entry is not None])
+
+    @router.put("/v1/tables/{name}/policy", tags=["owner"], dependencies=[owner])
+    def put_policy(name: Name, body: PolicyUpdate) -> PolicyChange:
+        """Give a table another policy; a wider one only when the request says so."""
+        change = policies.set(name, Policy.from_json(body.policy), widen=body.widen)
+        _LOG.info("policy_changed", table=name, widen=body.widen)
+        return change
 
     @router.delete("/v1/tables/{name}", status_code=204, tags=["owner"], dependencies=[owner])
     def delete_table(name: Name) -> None:
         """Destroy a table's keys, then its bytes."""
         with state.metadata.transaction() as connection:
-            version = state.metadata.drop(connection, name)
+            version, gone = state.metadata.drop(connection, name)
             dropped = {"table": name, "version": version.version}
             state.audit.append("table.dropped", dropped, connection=connection)
-        state.objects.delete(version.version_id)
+        for version_id in gone:
+            state.objects.delete(version_id)
         _LOG.info("table_dropped", table=name, version=version.version)
 
     @router.get("/v1/results/{run}", tags=["owner", "analyst"], dependencies=[anyone_known])

@@ -22,6 +22,8 @@ _STATUS: Mapping[type[ClfError], int] = {
     errors.AttestationError: 403,
     errors.KeyNotGranted: 403,
     errors.NotFound: 404,
+    errors.PolicyWidened: 409,
+    errors.NotReady: 503,
     errors.DeadlineExceeded: 408,
     errors.Conflict: 409,
     errors.TooLarge: 413,

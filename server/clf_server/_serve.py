@@ -119,5 +119,6 @@ def run_server(directory: Path) -> None:
     gc.freeze()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(state))
+    state.stopping.set()
     state.refusals.flush(at_end=True)
     state.metadata.close()

@@ -23,7 +23,12 @@ def describe_granted(session: Session, enclave: VerifiedEnclave) -> dict[str, An
         "isv_svn": enclave.isv_svn,
         "tcb_status": enclave.tcb_status,
         "inputs": [
-            {"table": entry.table, "version": entry.version, "columns": len(entry.columns)}
+            {
+                "table": entry.table,
+                "version": entry.version,
+                "source": entry.source,
+                "columns": len(entry.columns),
+            }
             for entry in session.inputs
         ],
     }
@@ -38,7 +43,7 @@ def describe_refused(
     """
     job = request.job
     details: dict[str, Any] = {
-        "reason": error.message[:_MOST_REASON_CHARACTERS],
+        "reason": (getattr(error, "reason", None) or error.message)[:_MOST_REASON_CHARACTERS],
         "rule": getattr(error, "rule", None),
         "job": job.digest,
         "operation": job.operation.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,16 +16,17 @@ from clf_sdk.attestation import (
     check_program,
     verify_quote,
 )
-from clf_sdk.errors import BindingMismatch, CollateralUnavailable, NotFound, PolicyRefused
+from clf_sdk.errors import BindingMismatch, CollateralUnavailable, NotFound
 from clf_sdk.keys import PublicKey
+from clf_sdk.policy import AccessRequest, enforce
 from clf_sdk.protocol import (
     SESSION_SIGNATURE,
     BlobAccess,
     Challenge,
     GrantedInput,
-    JobDocument,
     JobInput,
     ResultAccess,
+    Rules,
     SealedMessage,
     Session,
     SessionAccess,
@@ -33,8 +35,10 @@ from clf_sdk.protocol import (
     SessionRequest,
     session_keys_info,
 )
-from clf_server._metadata import StoredTable
+from clf_server._derived import DerivedVersions
+from clf_server._metadata import StoredTable, Version
 from clf_server._nonces import LIFETIME_SECONDS as NONCE_SECONDS
+from clf_server._policies import Policies
 from clf_server._session_audit import describe_granted
 from clf_server._state import ServerState
 from clf_server._tickets import LIFETIME_SECONDS as TICKET_SECONDS
@@ -90,23 +94,23 @@ def _collateral(state: ServerState, evidence: Evidence) -> Collateral:
     return state.collateral.collateral_for(evidence.quote, now=state.now())
 
 
-def _check_operation(policy: Policy, job: JobDocument, entry: JobInput) -> None:
-    if job.operation.name not in policy.operations:
-        raise PolicyRefused(
-            f"operation {job.operation.name!r} is not allowed on table {entry.table!r}",
-            rule="operations",
-            hint="ask the owner to allow it",
-        )
+@dataclass(frozen=True)
+class _Asked:
+    """An input that the job takes from this server, and what the owner says about it."""
+
+    entry: JobInput
+    table: StoredTable
+    policy: Policy
 
 
-def _grant(vault: Vault, table: StoredTable, entry: JobInput) -> GrantedInput:
-    current = table.current
+def _columns(asked: _Asked, present: Sequence[str]) -> list[str]:
+    """Columns that the job asks for, in its order."""
+    entry, current = asked.entry, asked.table.current
     if entry.version not in ("latest", current.version):
         raise NotFound(
             f"table {entry.table!r} is not at the version that the job names",
             hint="the owner shared it anew; build the job again from the current version",
         )
-    present = vault.manifest(current).schema.names
     columns = list(present) if entry.columns is None else list(entry.columns)
     known = set(present)
     if unknown := [column for column in columns if column not in known]:
@@ -114,17 +118,34 @@ def _grant(vault: Vault, table: StoredTable, entry: JobInput) -> GrantedInput:
             f"table {entry.table!r} has no column {unknown[0][:80]!r}",
             hint="look at the table's columns in the catalogue",
         )
-    return GrantedInput(
-        name=entry.name,
-        table=table.name,
-        version_id=current.version_id,
-        version=current.version,
+    return columns
+
+
+def _grant(
+    derived: DerivedVersions, asked: _Asked, columns: list[str]
+) -> tuple[GrantedInput, Version]:
+    """Return what is granted, and the version that it is pulled from."""
+    current, row_filter = asked.table.current, asked.policy.row_filter
+    version = current if row_filter is None else derived.version(asked.table, row_filter, columns)
+    granted = GrantedInput(
+        name=asked.entry.name,
+        table=asked.table.name,
+        version_id=version.version_id,
+        version=version.version,
+        source=None if version is current else current.version,
         columns=columns,
-        manifest_bytes=current.manifest_bytes,
+        manifest_bytes=version.manifest_bytes,
     )
+    return granted, version
 
 
-def open_session(state: ServerState, vault: Vault, request: SessionRequest) -> Opened:
+def open_session(
+    state: ServerState,
+    vault: Vault,
+    policies: Policies,
+    derived: DerivedVersions,
+    request: SessionRequest,
+) -> Opened:
     """Decide on a session: return the signed answer, or raise the reason why not."""
     job = request.job
     job_digest = job.digest
@@ -143,12 +164,14 @@ def open_session(state: ServerState, vault: Vault, request: SessionRequest) -> O
     entries = [entry for entry in job.inputs if entry.server == state.server_id]
     if not entries:
         raise BindingMismatch("the job asks nothing of this server")
-    tables = {entry.name: state.metadata.table(entry.table) for entry in entries}
-    policies = {name: Policy.from_json(table.policy) for name, table in tables.items()}
+    asked = []
+    for entry in entries:
+        table = state.metadata.table(entry.table)
+        asked.append(_Asked(entry, table, policies.of(table)))
     collateral = _collateral(state, evidence)
     now = state.now()
-    verified = [
-        verify_quote(
+    verified = {
+        rule: verify_quote(
             evidence.quote,
             collateral,
             policy=rule,
@@ -156,21 +179,35 @@ def open_session(state: ServerState, vault: Vault, request: SessionRequest) -> O
             anchor=state.anchor,
             now=now,
         )
-        for rule in dict.fromkeys(policy.enclave for policy in policies.values())
-    ]
-    check_program(verified[0], job.enclave, pinned_by="job")
+        for rule in dict.fromkeys(each.policy.enclave for each in asked)
+    }
+    enclave = next(iter(verified.values()))
+    check_program(enclave, job.enclave, pinned_by="job")
 
-    # 8. Operation and columns are allowed; "latest" becomes a version.
-    for entry in entries:
-        _check_operation(policies[entry.name], job, entry)
-    inputs = [_grant(vault, tables[entry.name], entry) for entry in entries]
+    # 8. Every rule of every table's policy allows it; "latest" becomes a version, and where rows
+    #    are filtered a version without the others.
+    grants = []
+    for each in asked:
+        schema = vault.manifest(each.table.current).schema
+        question = AccessRequest(
+            job=job,
+            entry=each.entry,
+            now=now,
+            columns=schema.names,
+            schema=schema,
+            enclave=verified[each.policy.enclave],
+            runs_used=0,
+            approved=False,
+        )
+        enforce(each.policy, question)
+        grants.append(_grant(derived, each, _columns(each, schema.names)))
+    inputs = [granted for granted, _ in grants]
 
     # 9. Keys sealed to the enclave, tickets, and this server's signature.
     session_id = secrets.token_hex(16)
     keys = SessionKeys(
         inputs={
-            granted.name: vault.release(tables[granted.name].current, granted.columns)
-            for granted in inputs
+            granted.name: vault.release(version, granted.columns) for granted, version in grants
         }
     )
     info = session_keys_info(binding=report_data.hex(), server=state.server_id, session=session_id)
@@ -209,14 +246,19 @@ def open_session(state: ServerState, vault: Vault, request: SessionRequest) -> O
         mode=state.anchor.mode,
         granted_at=now,
         inputs=inputs,
+        rules=Rules.tightest(each.policy.rules for each in asked),
         access=access.digest,
     )
     signature = state.identity.sign(SESSION_SIGNATURE, session.to_json())
-    state.audit.append("session.granted", describe_granted(session, verified[0]))
+    with state.metadata.transaction() as connection:
+        for each in asked:
+            state.metadata.check_still(connection, each.table)
+        granted = describe_granted(session, enclave)
+        state.audit.append("session.granted", granted, connection=connection)
     answer = SessionAnswer(
         session=session,
         signature=signature,
         access=access,
         collateral=collateral.to_json() if evidence.collateral is None else None,
     )
-    return Opened(answer, verified[0])
+    return Opened(answer, enclave)

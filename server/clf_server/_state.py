@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ class ServerState:
     collateral: CollateralSource | None
     clock: Callable[[], float]
     monotonic: Callable[[], float]
+    stopping: threading.Event
+    """Set when the process ends, for work that goes on in the background."""
 
     @property
     def server_id(self) -> str:
@@ -141,4 +144,5 @@ def load_state(
         collateral=_collateral(config),
         clock=clock,
         monotonic=monotonic,
+        stopping=threading.Event(),
     )

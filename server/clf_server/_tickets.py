@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from clf_sdk.errors import TicketRefused
@@ -55,6 +55,14 @@ class TicketStore:
                 del self._tickets[key]
             self._tickets[_key(secret)] = (now + LIFETIME_SECONDS, ticket)
         return secret
+
+    def revoke(self, versions: Iterable[str]) -> None:
+        """Kill every ticket that opens one of some versions."""
+        gone = frozenset(versions)
+        with self._lock:
+            for key, (_, ticket) in list(self._tickets.items()):
+                if ticket.versions & gone:
+                    del self._tickets[key]
 
     def check(self, secret: str) -> Ticket:
         """Return what a ticket opens.

@@ -17,13 +17,15 @@ from clf_sdk.errors import (
     DeadlineExceeded,
     Malformed,
     NotFound,
+    PolicyTampered,
     TicketRefused,
     TooLarge,
 )
-from clf_sdk.protocol import ColumnDescription, TableDescription, UploadTicket, digest
+from clf_sdk.protocol import ColumnDescription, TableDescription, UploadTicket
 from clf_sdk.sealed import Manifest, describe_schema, normalise_schema
 from clf_server._metadata import StoredTable, Version
 from clf_server._objects import ObjectWriter
+from clf_server._policies import Policies, check_policy
 from clf_server._state import ServerState
 from clf_server._vault import MANIFEST_NAME, Vault
 
@@ -40,7 +42,7 @@ class _Upload:
 
     table: str
     policy: Policy
-    before: StoredTable | None
+    before: StoredTable | None  # what the policy was compared with
     version_id: str
     table_key: bytes
     ticket: str
@@ -54,28 +56,34 @@ class _Upload:
 class Uploads:
     """Announced and running uploads of one server."""
 
-    def __init__(self, state: ServerState, vault: Vault) -> None:
+    def __init__(self, state: ServerState, vault: Vault, policies: Policies) -> None:
         self._state = state
         self._vault = vault
+        self._policies = policies
         self._open: dict[str, _Upload] = {}
         self._lock = threading.Lock()
 
     # -- 1. announce ---------------------------------------------------------------------------
 
-    def announce(self, table: str, policy: Policy) -> UploadTicket:
+    def announce(self, table: str, policy: Policy, *, widen: bool) -> UploadTicket:
         """Begin an upload: return its id, where its objects go, and the key to seal them with.
 
         Raises
         ------
+        PolicyWidened, PolicyTampered
+            As for `Policies.check_change`.
         Conflict
             Too many uploads are open.
         """
         self._expire()
+        before = self._state.metadata.find_table(table)
+        if before is not None:
+            self._policies.check_change(before, policy, widen=widen)
         upload = secrets.token_hex(16)
         opened = _Upload(
             table=table,
             policy=policy,
-            before=self._state.metadata.find_table(table),
+            before=before,
             version_id=secrets.token_hex(16),
             table_key=self._vault.new_key(),
             ticket=secrets.token_urlsafe(32),
@@ -244,8 +252,10 @@ class Uploads:
             The manifest is not the one of this version, or not under the upload's key.
         Malformed
             Objects are missing, or have other lengths than the manifest says.
+        ConfigurationError, InvalidFilter
+            The policy does not fit the table.
         Conflict
-            Another upload of the same table finished first.
+            The table or its policy was changed since the upload was announced.
         """
         opened = self._end(upload)
         if opened.writer is None:
@@ -273,44 +283,43 @@ class Uploads:
         )
         manifest = self._vault.manifest(stored)
         _check_objects(manifest, sizes)
+        check_policy(opened.policy, manifest.schema)
         stored = replace(stored, rows=manifest.rows, row_groups=len(manifest.row_groups))
         writer.commit()
-        policy = opened.policy.to_json()
+        policy = self._policies.seal(opened.policy, stored)
+        changed = None if before is None else self._policies.describe_change(before, opened.policy)
         try:
             with state.metadata.transaction() as connection:
-                state.metadata.publish(
-                    connection,
-                    stored,
-                    policy=policy,
-                    replaces=before.current.version_id if before else None,
-                )
+                gone = state.metadata.publish(connection, stored, policy=policy, before=before)
                 shared = {
                     "table": name,
                     "version": stored.version,
                     "replaces": before.current.version if before else None,
                     "rows": stored.rows,
                     "sealed_bytes": stored.sealed_bytes,
-                    "policy": digest(policy),
+                    "policy": opened.policy.digest,
                 }
                 state.audit.append("table.shared", shared, connection=connection)
-                if before is not None and policy != before.policy:
-                    changed = {
-                        "table": name,
-                        "version": stored.version,
-                        "policy": digest(policy),
-                        "before": digest(before.policy),
-                    }
+                if changed is not None:
+                    changed["version"] = stored.version
                     state.audit.append("policy.changed", changed, connection=connection)
         except BaseException:
             state.objects.delete(opened.version_id)
             raise
-        if before is not None:
-            state.objects.delete(before.current.version_id)
+        for version_id in gone:
+            state.objects.delete(version_id)
         return self.describe(state.metadata.table(name))
 
-    def describe(self, table: StoredTable, *, with_policy: bool = True) -> TableDescription:
-        """Describe a table; its columns are read from the sealed manifest."""
+    def describe(self, table: StoredTable) -> TableDescription:
+        """Describe a table to its owner; its columns are read from the sealed manifest.
+
+        The policy is null when what is stored is not what the owner set.
+        """
         version = table.current
+        try:
+            policy = self._policies.of(table).to_json()
+        except PolicyTampered:
+            policy = None
         manifest = self._vault.manifest(version)
         return TableDescription(
             name=table.name,
@@ -321,8 +330,21 @@ class Uploads:
             columns=[ColumnDescription.parse(entry) for entry in describe_schema(manifest.schema)],
             sealed_bytes=version.sealed_bytes,
             created_at=version.created_at,
-            policy=table.policy if with_policy else None,
+            policy=policy,
         )
+
+    def catalogue(self, table: StoredTable) -> TableDescription | None:
+        """Describe a table to an analyst: without its policy, and with the columns that may leave.
+
+        None when the stored policy, which says which those are, was tampered with.
+        """
+        try:
+            allowed = self._policies.of(table).columns
+        except PolicyTampered:
+            return None
+        whole = self.describe(table)
+        columns = [each for each in whole.columns if allowed is None or each.name in allowed]
+        return whole.model_copy(update={"columns": columns, "policy": None})
 
 
 def _check_objects(manifest: Manifest, sizes: dict[str, int]) -> None:

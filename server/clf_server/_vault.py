@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from clf_sdk.keys import KEY_BYTES, derive_column_key, derive_manifest_key
+from clf_sdk.keys import KEY_BYTES, derive_column_key, derive_manifest_key, derive_policy_key
 from clf_sdk.protocol import InputKeys
 from clf_sdk.sealed import Manifest, open_manifest
 from clf_server._kek import FileKek
@@ -37,6 +37,10 @@ class Vault:
     def _table_key(self, version: Version) -> bytes:
         context = _table_context(version.table_name, version.version_id)
         return self._kek.unwrap(version.table_key, context)
+
+    def policy_key(self, version: Version) -> bytes:
+        """Derive the key under which the policy of a table's version is authenticated."""
+        return derive_policy_key(self._table_key(version), version.version_id)
 
     def manifest(self, version: Version) -> Manifest:
         """Open the manifest of a version."""

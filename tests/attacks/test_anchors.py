@@ -20,10 +20,10 @@ Connect = Callable[..., clf.Connection]
 Prove = Callable[[bytes], tuple[bytes, Collateral | None]]
 
 
-def _ask(connection: clf.Connection, prove: Prove) -> SessionAnswer:
+def _ask(connection: clf.Connection, prove: Prove, *, table: str = "t") -> SessionAnswer:
     """Ask for a session with evidence that ``prove`` makes over the report data."""
     http = connection.http
-    job = make_job([job_input(connection.server, "t")])
+    job = make_job([job_input(connection.server, table)])
     binding = Binding(
         nonce=http.ask(Challenge, "POST", "/v1/challenges").nonce,
         server=connection.server,
@@ -60,9 +60,9 @@ def test_quote_of_real_hardware_never_satisfies_a_simulated_server(
         enclave=EnclavePolicy(mrenclave=parse_quote(real[0]).mrenclave), operations=["glm"]
     )
     connection = connect(clinic)
-    clf.share(numbers, name="t", policy=policy, to=connection)
+    clf.share(numbers, name="for-hardware", policy=policy, to=connection)
     with pytest.raises(AnchorMismatch):
-        _ask(connection, lambda _report_data: real)
+        _ask(connection, lambda _report_data: real, table="for-hardware")
 
 
 def test_simulated_quote_never_satisfies_a_server_that_trusts_intel(

@@ -7,14 +7,24 @@ import pyarrow as pa
 import pytest
 import statsmodels.api as sm
 
+from clf_enclave._disclosure import Disclosure
 from clf_enclave._operations import run_operation
 from clf_sdk.errors import InvalidJob
+from clf_sdk.protocol import Rules
 
 FAMILIES = {
     "gaussian": sm.families.Gaussian(),
     "binomial": sm.families.Binomial(),
     "poisson": sm.families.Poisson(),
 }
+
+
+def _glm(
+    table: pa.Table, parameters: dict[str, Any], *, smallest_group: int = 1
+) -> dict[str, pa.Table]:
+    disclosure = Disclosure()
+    disclosure.add(Rules(smallest_group=smallest_group, row_level=[], release="at_once"))
+    return run_operation("glm", table, parameters, disclosure)
 
 
 def _data(family: str) -> dict[str, Any]:
@@ -32,7 +42,7 @@ def _data(family: str) -> dict[str, Any]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_glm_equals_statsmodels(family: str) -> None:
     data = _data(family)
-    outputs = run_operation("glm", pa.table(data), {"outcome": "y", "family": family})
+    outputs = _glm(pa.table(data), {"outcome": "y", "family": family})
     design = sm.add_constant(np.column_stack([data["a"], data["b"]]))
     fitted = sm.GLM(data["y"], design, family=FAMILIES[family]).fit(tol=1e-12)
     found = outputs["coefficients"].to_pandas()
@@ -54,15 +64,15 @@ def test_glm_equals_statsmodels(family: str) -> None:
 
 def test_rows_that_lack_a_value_are_dropped_or_refused() -> None:
     data = _data("gaussian")
-    whole = run_operation("glm", pa.table(data).slice(3), {"outcome": "y", "family": "gaussian"})
+    whole = _glm(pa.table(data).slice(3), {"outcome": "y", "family": "gaussian"})
     gaps = {name: list(values) for name, values in data.items()}
     gaps["a"][0], gaps["b"][1], gaps["y"][2] = None, float("nan"), float("inf")
     parameters = {"outcome": "y", "family": "gaussian"}
-    outputs = run_operation("glm", pa.table(gaps), parameters)
+    outputs = _glm(pa.table(gaps), parameters)
     assert outputs["fit"].to_pylist()[0]["rows_dropped"] == 3
     assert outputs["coefficients"].equals(whole["coefficients"])
     with pytest.raises(InvalidJob, match="lack a value"):
-        run_operation("glm", pa.table(gaps), {**parameters, "missing": "refuse"})
+        _glm(pa.table(gaps), {**parameters, "missing": "refuse"})
 
 
 @pytest.mark.parametrize(
@@ -90,7 +100,7 @@ def test_models_that_can_not_be_fitted_are_refused_without_a_value(
             values = (data["a"] > 0).astype(float)  # noqa: PLW2901 - the same
         data[name] = values
     with pytest.raises(InvalidJob, match=said) as caught:
-        run_operation("glm", pa.table(data), {"outcome": "y", "family": "gaussian"} | parameters)
+        _glm(pa.table(data), {"outcome": "y", "family": "gaussian"} | parameters)
     assert "secret-text" not in str(caught.value)
     assert "7.5" not in str(caught.value)
 
@@ -98,9 +108,9 @@ def test_models_that_can_not_be_fitted_are_refused_without_a_value(
 def test_too_few_rows_are_refused() -> None:
     table = pa.table({"a": [1.0, 2.0], "y": [1.0, 2.0]})
     with pytest.raises(InvalidJob, match="too few"):
-        run_operation("glm", table, {"outcome": "y", "family": "gaussian"})
+        _glm(table, {"outcome": "y", "family": "gaussian"})
 
 
 def test_unknown_operation_names_the_known_ones() -> None:
     with pytest.raises(InvalidJob, match="glm"):
-        run_operation("dump", pa.table({"a": [1]}), {})
+        run_operation("dump", pa.table({"a": [1]}), {}, Disclosure())

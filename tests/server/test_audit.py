@@ -134,7 +134,7 @@ def test_life_of_a_table_stands_in_the_log(
 ) -> None:
     first = local.upload("plans", numbers, policy)
     wider = clf.Policy(enclave=policy.enclave, operations=["glm", "kmeans"])
-    second = local.upload("plans", numbers.slice(2), wider)
+    second = local.upload("plans", numbers.slice(2), wider, widen=True)
     assert local.control.delete("/v1/tables/plans", headers=local.bearer()).status_code == 204
     log = entries(local)
     assert [entry.event for entry in log] == [
@@ -147,6 +147,8 @@ def test_life_of_a_table_stands_in_the_log(
     assert shared["version"] == first["version"]
     assert shared["replaces"] is None
     assert changed["before"] == shared["policy"] != changed["policy"]
+    assert changed["wider"] == ["operations"]
+    assert changed["tighter"] == ["runs", "smallest_group", "approval"]
     assert (replaced["version"], replaced["replaces"]) == (second["version"], first["version"])
     assert dropped == {"table": "plans", "version": second["version"]}
     assert all(entry.request for entry in log)
@@ -165,7 +167,14 @@ def test_granted_session_stands_in_the_log(enclave: HandmadeEnclave) -> None:
         "isv_prod_id": 1,
         "isv_svn": 1,
         "tcb_status": "UpToDate",
-        "inputs": [{"table": "plans", "version": session.inputs[0].version, "columns": 3}],
+        "inputs": [
+            {
+                "table": "plans",
+                "version": session.inputs[0].version,
+                "source": None,
+                "columns": 3,
+            }
+        ],
     }
 
 

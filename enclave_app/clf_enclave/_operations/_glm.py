@@ -22,10 +22,12 @@ from statsmodels.tools.sm_exceptions import (
     PerfectSeparationWarning,
 )
 
+from clf_enclave._disclosure import Disclosure
 from clf_sdk.errors import InvalidJob, Malformed
 from clf_sdk.protocol import Document
 
 CONSTANT = "const"
+ROW_LEVEL: frozenset[str] = frozenset()
 
 
 class GlmParameters(Document):
@@ -132,7 +134,9 @@ def _fit(
         ) from error
 
 
-def operate(table: pa.Table, parameters: Mapping[str, Any]) -> dict[str, pa.Table]:
+def operate(
+    table: pa.Table, parameters: Mapping[str, Any], disclosure: Disclosure
+) -> dict[str, pa.Table]:
     """Fit a generalised linear model.
 
     Parameters
@@ -141,6 +145,8 @@ def operate(table: pa.Table, parameters: Mapping[str, Any]) -> dict[str, pa.Tabl
         The aligned table, without its keys.
     parameters
         Fields of `GlmParameters`.
+    disclosure
+        What the owners demand of results.
 
     Returns
     -------
@@ -154,6 +160,8 @@ def operate(table: pa.Table, parameters: Mapping[str, Any]) -> dict[str, pa.Tabl
     ------
     InvalidJob
         The parameters do not fit the table, or the model can not be fitted.
+    PolicyRefused
+        Fewer people have complete rows than the smallest group.
     """
     try:
         chosen = GlmParameters.parse(dict(parameters))
@@ -169,6 +177,7 @@ def operate(table: pa.Table, parameters: Mapping[str, Any]) -> dict[str, pa.Tabl
     if len(set(columns)) != len(columns) or CONSTANT in predictors:
         raise InvalidJob("glm: a column stands twice, or a predictor is called 'const'")
     complete = _complete(table, columns, chosen.missing)
+    disclosure.check_group(complete)
     terms = [CONSTANT, *predictors] if chosen.intercept else list(predictors)
     if len(complete) <= len(terms):
         raise InvalidJob(

@@ -5,7 +5,7 @@ import hmac
 
 import pytest
 
-from clf_sdk.keys import derive_column_key, derive_manifest_key
+from clf_sdk.keys import derive_column_key, derive_manifest_key, derive_policy_key
 
 KEY, VERSION = bytes(range(32)), "0123456789abcdef" * 2
 
@@ -18,6 +18,7 @@ def _hkdf(info: bytes) -> bytes:
 
 def test_keys_are_hkdf_with_the_protocol_s_info() -> None:
     assert derive_manifest_key(KEY, VERSION) == _hkdf(b"clf/1 manifest")
+    assert derive_policy_key(KEY, VERSION) == _hkdf(b"clf/1 policy")
     assert derive_column_key(KEY, VERSION, "größe") == _hkdf(b"clf/1 column\x00" + "größe".encode())
 
 

@@ -83,6 +83,7 @@ SESSION: dict[str, Any] = {
         "mode": "dcap",
         "granted_at": 1,
         "inputs": [],
+        "rules": {"smallest_group": 10, "row_level": ["ab" * 32], "release": "review"},
         "access": "ab" * 32,
     },
     "signature": "AAAA",

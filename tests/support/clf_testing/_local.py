@@ -89,14 +89,17 @@ class LocalServer:
     def bearer(self, role: str = "owner") -> dict[str, str]:
         return {"Authorization": f"Bearer {self.profile(role).token}"}
 
-    def announce(self, table: str, policy: Policy) -> UploadTicket:
-        body = {"table": table, "policy": policy.to_json()}
+    def announce(self, table: str, policy: Policy, *, widen: bool = False) -> UploadTicket:
+        body = {"table": table, "policy": policy.to_json(), "widen": widen}
         answer = self.control.post("/v1/uploads", json=body, headers=self.bearer())
         assert answer.status_code == 200, answer.text
         return UploadTicket.parse(answer.json())
 
-    def seal(self, name: str, table: pa.Table, policy: Policy, **options: Any) -> SealedUpload:
-        return SealedUpload.of(self.announce(name, policy), name, table, **options)
+    def seal(
+        self, name: str, table: pa.Table, policy: Policy, *, widen: bool = False, **options: Any
+    ) -> SealedUpload:
+        ticket = self.announce(name, policy, widen=widen)
+        return SealedUpload.of(ticket, name, table, **options)
 
     def put(
         self,
@@ -125,13 +128,20 @@ class LocalServer:
         )
         return answer
 
-    def upload(self, name: str, table: pa.Table, policy: Policy) -> dict[str, Any]:
-        sealed = self.seal(name, table, policy)
+    def upload(self, name: str, table: pa.Table, policy: Policy, **options: Any) -> dict[str, Any]:
+        sealed = self.seal(name, table, policy, **options)
         self.put_all(sealed)
         answer = self.commit(sealed)
         assert answer.status_code == 200, answer.text
         described: dict[str, Any] = answer.json()
         return described
+
+    def set_policy(self, table: str, policy: Policy, *, widen: bool = False) -> httpx.Response:
+        body = {"policy": policy.to_json(), "widen": widen}
+        answer: httpx.Response = self.control.put(
+            f"/v1/tables/{table}/policy", json=body, headers=self.bearer()
+        )
+        return answer
 
     def tables(self) -> list[str]:
         answer = self.control.get("/v1/tables", headers=self.bearer())

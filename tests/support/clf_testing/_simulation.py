@@ -31,7 +31,14 @@ class Simulation:
 
     @property
     def policy(self) -> clf.Policy:
-        return clf.Policy(enclave=self.enclave_policy, operations=["glm"])
+        """Let every job run that the program knows, as often as tests like."""
+        return clf.Policy(
+            enclave=self.enclave_policy,
+            operations=["glm"],
+            runs=1000,
+            smallest_group=1,
+            approval="automatic",
+        )
 
     def provider(self, *, mrenclave: str = MRENCLAVE) -> SimulatedProvider:
         return SimulatedProvider(

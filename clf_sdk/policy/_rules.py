@@ -1,0 +1,254 @@
+"""The rules: for each one function that decides, without any I/O (docs/protocol.md §11.1).
+
+The server decides by them before anything leaves, and `Policy.explain` explains by them. There is
+no second implementation.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from clf_sdk.errors import ClfError, PolicyRefused
+from clf_sdk.policy._words import enclave_in_words, listed, people, short
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from clf_sdk.attestation import VerifiedEnclave
+    from clf_sdk.policy._policy import Policy
+    from clf_sdk.protocol import JobDocument, JobInput
+
+Outcome: TypeAlias = Literal["allowed", "refused", "unknown", "enclave"]
+"""``unknown``: the request does not say enough; ``enclave``: the measured program enforces it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessRequest:
+    """What one input of a job asks of a table, and what is known beside it.
+
+    What is None is not known; a server lets nothing through on what it does not know.
+
+    Attributes
+    ----------
+    job, entry
+        The job, and its input that names the table.
+    now
+        Unix seconds.
+    analyst
+        Identity id of who asks, proved by a signature or a token.
+    columns
+        Names of the table's columns.
+    schema
+        Schema of the table, where it is at hand.
+    enclave
+        What the enclave proved.
+    runs_used
+        How often the job has run before this run.
+    approved
+        Whether the owner approved this job.
+    """
+
+    job: JobDocument
+    entry: JobInput
+    now: int
+    analyst: str | None = None
+    columns: Sequence[str] | None = None
+    schema: pa.Schema | None = None
+    enclave: VerifiedEnclave | None = None
+    runs_used: int | None = None
+    approved: bool | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one rule says.
+
+    Attributes
+    ----------
+    rule
+        Name of the rule: a field of the policy.
+    outcome
+        ``"allowed"``, ``"refused"``, ``"unknown"`` or ``"enclave"``.
+    reason
+        Why, in full: for the owner's eyes.
+    """
+
+    rule: str
+    outcome: Outcome
+    reason: str
+
+
+Decision: TypeAlias = "tuple[Outcome, str]"
+
+
+def _enclave(policy: Policy, request: AccessRequest) -> Decision:
+    pinned = enclave_in_words(policy.enclave)
+    if request.enclave is not None:
+        return "allowed", f"MRENCLAVE {request.enclave.mrenclave[:12]}… proved {pinned}"
+    for name in ("mrenclave", "mrsigner", "isv_prod_id"):
+        ours, theirs = getattr(policy.enclave, name), getattr(request.job.enclave, name)
+        if None not in (ours, theirs) and ours != theirs:
+            return "refused", f"the job is for a program with another {name} than {pinned}"
+    return "unknown", f"each session must prove {pinned}"
+
+
+def _analysts(policy: Policy, request: AccessRequest) -> Decision:
+    if policy.analysts is None:
+        return "allowed", "every analyst that the server knows may ask"
+    if request.analyst is None:
+        return "unknown", f"only {people(policy.analysts)} may ask; nobody is named"
+    if request.analyst in policy.analysts:
+        return "allowed", f"{people([request.analyst])} may ask"
+    return "refused", f"{people([request.analyst])} asks, only {people(policy.analysts)} may"
+
+
+def _operations(policy: Policy, request: AccessRequest) -> Decision:
+    name = request.job.operation.name
+    if policy.operations is None:
+        return "allowed", "the named jobs may run any operation"
+    if name in policy.operations:
+        return "allowed", f"{name} may run"
+    return "refused", f"the job runs {name}, only {listed(policy.operations)} may run"
+
+
+def _jobs(policy: Policy, request: AccessRequest) -> Decision:
+    if policy.jobs is None:
+        return "allowed", "any job that the other rules allow may run"
+    if request.job.digest in policy.jobs:
+        return "allowed", f"job {short([request.job.digest])} is named"
+    return "refused", f"job {short([request.job.digest])} is not among {short(policy.jobs)}"
+
+
+def _columns(policy: Policy, request: AccessRequest) -> Decision:
+    if policy.columns is None:
+        return "allowed", "all columns may leave"
+    asked = request.columns if request.entry.columns is None else request.entry.columns
+    if asked is None:
+        return "unknown", "the job asks for all columns of the table, whichever they are"
+    if beyond := [name for name in asked if name not in policy.columns]:
+        return "refused", f"{listed(beyond)} may not leave; only {listed(policy.columns)} may"
+    return "allowed", f"{listed(asked)} may leave"
+
+
+def _rows(policy: Policy, request: AccessRequest) -> Decision:
+    row_filter = policy.row_filter
+    if row_filter is None:
+        return "allowed", "all rows may leave"
+    if request.schema is not None:
+        try:
+            row_filter.check(request.schema)
+        except ClfError as error:
+            return "refused", error.message
+    return "allowed", f"only rows where {policy.rows} leave"
+
+
+def _runs(policy: Policy, request: AccessRequest) -> Decision:
+    if request.runs_used is None:
+        return "unknown", f"the job may run {policy.runs:,} times"
+    if request.runs_used >= policy.runs:
+        return "refused", f"the job ran {request.runs_used:,} times, {policy.runs:,} are allowed"
+    return "allowed", f"the job ran {request.runs_used:,} of {policy.runs:,} times"
+
+
+def _expires(policy: Policy, request: AccessRequest) -> Decision:
+    if policy.expires is None:
+        return "allowed", "there is no date on which this ends"
+    ends = f"{policy.expires:%Y-%m-%d %H:%M:%S} UTC"
+    if request.now >= int(policy.expires.timestamp()):
+        now = dt.datetime.fromtimestamp(request.now, dt.UTC)
+        return "refused", f"it ended on {ends}, and now is {now:%Y-%m-%d %H:%M:%S} UTC"
+    return "allowed", f"it ends on {ends}"
+
+
+def _smallest_group(policy: Policy, _request: AccessRequest) -> Decision:
+    if policy.smallest_group == 1:
+        return "allowed", "there is no smallest group"
+    return "enclave", f"results about fewer than {policy.smallest_group:,} people are refused"
+
+
+def _row_level(policy: Policy, request: AccessRequest) -> Decision:
+    recipients = {recipient.digest for recipient in request.job.recipients}
+    if beyond := recipients - policy.row_level:
+        return "enclave", f"outputs with rows of single people are refused to {people(beyond)}"
+    return "allowed", "all recipients may receive rows of single people"
+
+
+def _release(policy: Policy, _request: AccessRequest) -> Decision:
+    if policy.release == "at_once":
+        return "allowed", "results go out at once"
+    return "enclave", "results can be opened only after the owner's review"
+
+
+def _approval(policy: Policy, request: AccessRequest) -> Decision:
+    if policy.approval == "automatic":
+        return "allowed", "a job that all rules allow is approved by the policy"
+    if request.approved is None:
+        return "unknown", "each job asks the owner"
+    if request.approved:
+        return "allowed", "the owner approved this job"
+    return "refused", "the owner has not approved this job"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule.
+
+    Attributes
+    ----------
+    name
+        The policy's field.
+    decide
+        The function that decides.
+    told
+        What an enclave or an analyst is told of a refusal: nothing of the owner's values.
+    """
+
+    name: str
+    decide: Callable[[Policy, AccessRequest], Decision]
+    told: str
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("enclave", _enclave, "the enclave has not proved what the owner demands"),
+    Rule("analysts", _analysts, "the owner does not let this analyst use the table"),
+    Rule("operations", _operations, "the owner does not allow this operation on the table"),
+    Rule("jobs", _jobs, "the owner does not allow this job on the table"),
+    Rule("columns", _columns, "the job asks for columns that the owner does not let out"),
+    Rule("rows", _rows, "the owner's row filter does not fit the table"),
+    Rule("runs", _runs, "the job has run as often as the owner allows"),
+    Rule("expires", _expires, "the owner's permission has ended"),
+    Rule("smallest_group", _smallest_group, "the result would speak of too few people"),
+    Rule("row_level", _row_level, "the owner does not give out rows of single people"),
+    Rule("release", _release, "the owner reviews results first"),
+    Rule("approval", _approval, "the owner has not approved this job"),
+)
+"""Every rule, in the order of the policy's fields."""
+
+
+def decide(policy: Policy, request: AccessRequest) -> tuple[Verdict, ...]:
+    """Return what each rule says about a request."""
+    return tuple(Verdict(rule.name, *rule.decide(policy, request)) for rule in RULES)
+
+
+def enforce(policy: Policy, request: AccessRequest) -> tuple[Verdict, ...]:
+    """Return what each rule says, if none refuses and none lacks what it must know.
+
+    Raises
+    ------
+    PolicyRefused
+        The first rule that stands against the request; its ``reason`` names all of them.
+    """
+    verdicts = decide(policy, request)
+    against = [verdict for verdict in verdicts if verdict.outcome in ("refused", "unknown")]
+    if against:
+        told = {rule.name: rule.told for rule in RULES}
+        raise PolicyRefused(
+            f"table {request.entry.table!r}: {told[against[0].rule]}",
+            rule=against[0].rule,
+            reason="; ".join(f"{verdict.rule}: {verdict.reason}" for verdict in against),
+            hint="ask the owner, who sees the reason in full",
+        )
+    return verdicts

@@ -1,0 +1,67 @@
+"""What may come out: the tightest of all owners' rules, enforced inside (docs/protocol.md §8.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import pyarrow as pa
+
+from clf_sdk.errors import PolicyRefused
+from clf_sdk.protocol import JobDocument, Rules
+
+
+class Disclosure:
+    """The rules of every session that a run has opened. A later session can only tighten them."""
+
+    def __init__(self) -> None:
+        self._demanded: list[Rules] = []
+
+    def add(self, rules: Rules) -> None:
+        """Take in the rules of a session that was just opened."""
+        self._demanded.append(rules)
+
+    @property
+    def rules(self) -> Rules:
+        """The tightest of all."""
+        return Rules.tightest(self._demanded)
+
+    def check_outputs(self, job: JobDocument, row_level: Collection[str]) -> None:
+        """Check that outputs with rows of single people go only where all owners allow it.
+
+        Parameters
+        ----------
+        job
+            The job, with its recipients.
+        row_level
+            Names of the operation's outputs that hold rows of single people.
+
+        Raises
+        ------
+        PolicyRefused
+            A recipient may not have them.
+        """
+        if not row_level:
+            return
+        allowed = set(self.rules.row_level)
+        if any(recipient.digest not in allowed for recipient in job.recipients):
+            raise PolicyRefused(
+                f"output {min(row_level)!r} holds rows of single people, which not every owner "
+                "gives out to every recipient of the job",
+                rule="row_level",
+                hint="name only recipients that all owners allow, or choose another operation",
+            )
+
+    def check_group(self, people: pa.Table) -> None:
+        """Check that a result would speak of enough people.
+
+        Raises
+        ------
+        PolicyRefused
+            They are fewer than some owner demands; the message does not say how many they are.
+        """
+        if people.num_rows < self.rules.smallest_group:
+            raise PolicyRefused(
+                "the result would speak of fewer people than the owners allow",
+                rule="smallest_group",
+                hint="check that the keys of the inputs match; owners set the smallest group",
+            )
