@@ -65,7 +65,9 @@ def schema() -> None:
 @click.argument("policy_file", metavar="POLICY", type=_FILE)
 @click.argument("job", type=_FILE)
 @click.option("--table", help="Which of the job's tables the policy is for.")
-@click.option("--analyst", metavar="FILE|ID", help="Who asks: a public identity file, or its id.")
+@click.option(
+    "--analyst", metavar="FILE|ID", help="Who asks, by identity file or id; default: the job's."
+)
 @click.option("--at", "at", type=int, metavar="UNIX", help="Time of the decision; default: now.")
 @_JSON
 def explain(

@@ -162,7 +162,7 @@ def explain_job(
         job=document,
         entry=entry,
         now=_seconds(now),
-        analyst=None if analyst is None else identity_id(analyst),
+        analyst=document.analyst.digest if analyst is None else identity_id(analyst),
         columns=columns,
         schema=schema,
         runs_used=0,

@@ -289,7 +289,7 @@ class Policy:
             The table under this policy, or its name; by default the one that the job names, when
             it names only one.
         analyst
-            Who asks: a public identity or its id.
+            Who asks: a public identity or its id; by default the analyst that the job names.
         schema
             Schema of the table, to check names and types of columns.
         now
