@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from clf_sdk.errors import Conflict, NotFound
+from clf_sdk.errors import Conflict, NotFound, StorageFull
 
 _schema = sa.MetaData()
 
@@ -155,10 +156,23 @@ class Metadata:
         """Open a transaction that no other writer comes between, from its first statement on.
 
         It commits at the end of the block, durably, and rolls back on an error.
+
+        Raises
+        ------
+        StorageFull
+            No space is left; nothing was changed.
         """
-        with self._engine.begin() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            yield connection
+        try:
+            with self._engine.begin() as connection:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                yield connection
+        except sa.exc.OperationalError as error:
+            if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                raise StorageFull(
+                    "the server has no space left for its database",
+                    hint="the operator must free space or enlarge the volume; nothing was decided",
+                ) from error
+            raise
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:

@@ -154,6 +154,36 @@ def test_life_of_a_table_stands_in_the_log(
     assert all(entry.request for entry in log)
 
 
+def test_commit_is_durable_even_if_the_power_fails_right_after_it(local: LocalServer) -> None:
+    with local.state.metadata.transaction() as connection:
+        modes = [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("synchronous", "journal_mode")
+        ]
+    assert modes == [3, "delete"]  # EXTRA: the journal's directory is synced, too
+
+
+def test_what_can_not_be_logged_is_not_decided(enclave: HandmadeEnclave) -> None:
+    server = enclave.server
+    before = entries(server)
+    with database(server) as connection:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    engine = server.state.metadata._engine
+
+    def no_space_left(connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute(f"PRAGMA max_page_count={pages}")
+
+    engine.dispose()
+    sa.event.listen(engine, "connect", no_space_left)
+    granted = 0
+    while (answer := enclave.ask()).status_code == 200:  # what is left of the last pages
+        granted += 1
+    assert (answer.status_code, answer.json()["code"]) == (507, "storage_full")
+    assert "nothing was decided" in answer.json()["hint"]
+    added = [entry.event for entry in entries(server)[len(before) :]]
+    assert added == ["session.granted"] * granted
+
+
 def test_granted_session_stands_in_the_log(enclave: HandmadeEnclave) -> None:
     session = enclave.open().session
     entry = entries(enclave.server)[-1]
