@@ -15,7 +15,7 @@ import click
 from clf_sdk._cli._failure import fail
 
 if TYPE_CHECKING:
-    from clf_sdk.audit import RemoteLog, VerifiedLog
+    from clf_sdk.audit import RemoteLog, VerifiedEntry, VerifiedLog
     from clf_sdk.protocol import AuditEntry
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -62,19 +62,25 @@ def verify(
     *,
     as_json: bool,
 ) -> None:
-    """Verify a whole log; exit 0 with what it holds, or 1 with the reason.
+    """Verify a log, or the proof of one entry; exit 0 with what it holds, or 1 with the reason.
 
-    FILE is an exported log, which is verified offline; --profile then says whose log it must be.
-    Without FILE the log is fetched from the server of the profile.
+    FILE is an exported log or a proof, which is verified offline; --profile then says whose log it
+    must be. Without FILE the log is fetched from the server of the profile.
     """
-    from clf_sdk.audit import verify_export
+    from clf_sdk.audit import is_proof, verify_export, verify_proof
     from clf_sdk.errors import ClfError
     from clf_sdk.protocol import Profile
 
+    verified: VerifiedLog | VerifiedEntry
     try:
         if file is not None:
             server = None if profile is None else Profile.load(profile).server
-            verified = verify_export(file, server=server, against=against)
+            if not is_proof(file):
+                verified = verify_export(file, server=server, against=against)
+            elif against is not None:
+                raise click.UsageError("the proof of one entry continues nothing")
+            else:
+                verified = verify_proof(file, server=server)
         elif profile is not None:
             with _log(profile) as log:
                 verified = log.verify(against=against)
@@ -99,6 +105,17 @@ def export(file: Path, profile: Path, *, as_json: bool) -> None:
         _print(log.export(file), as_json=as_json)
 
 
+@audit.command()
+@click.argument("index", type=click.IntRange(min=0))
+@click.argument("file", type=_NEW_FILE)
+@_PROFILE
+@_JSON
+def prove(index: int, file: Path, profile: Path, *, as_json: bool) -> None:
+    """Write entry number INDEX and its proof to FILE, to show it without the others."""
+    with _log(profile) as log:
+        _print(log.prove(index, file), as_json=as_json)
+
+
 @contextlib.contextmanager
 def _log(profile: Path) -> Iterator[RemoteLog]:
     import clf_sdk as clf
@@ -111,7 +128,28 @@ def _log(profile: Path) -> Iterator[RemoteLog]:
         connection.close()
 
 
-def _print(verified: VerifiedLog, *, as_json: bool) -> None:
+def _print(verified: VerifiedLog | VerifiedEntry, *, as_json: bool) -> None:
+    from clf_sdk.audit import VerifiedEntry
+
+    if isinstance(verified, VerifiedEntry):
+        _print_entry(verified, as_json=as_json)
+    else:
+        _print_log(verified, as_json=as_json)
+
+
+def _print_entry(verified: VerifiedEntry, *, as_json: bool) -> None:
+    entry, checkpoint = verified.entry, verified.checkpoint
+    if as_json:
+        claims = {"server": checkpoint.server, "size": checkpoint.size, "entry": entry.to_json()}
+        click.echo(json.dumps({"verified": True, **claims}))
+    else:
+        click.echo(f"Verified: one of {checkpoint.size} entries of server {checkpoint.server}")
+        click.echo(_in_words(entry))
+    if entry.mode == "simulation":
+        _warn()
+
+
+def _print_log(verified: VerifiedLog, *, as_json: bool) -> None:
     checkpoint = verified.checkpoint
     if as_json:
         claims: dict[str, Any] = {

@@ -11,7 +11,16 @@ from clf_sdk.errors import LogAltered, LogInconsistent, Malformed
 from clf_sdk.protocol import AuditEntry, parse_json
 
 
-def _parse(line: bytes, index: int) -> AuditEntry:
+def parse_entry(line: bytes, index: int) -> AuditEntry:
+    """Read an entry in canonical form, which must carry the number of its place.
+
+    Raises
+    ------
+    Malformed
+        It is no entry, or not in canonical form.
+    LogAltered
+        It has another number.
+    """
     entry = AuditEntry.parse(parse_json(line, what=f"audit entry {index}"))
     if entry.canonical() != line:
         raise Malformed(f"audit entry {index} is not in canonical form")
@@ -81,7 +90,7 @@ def check_entries(
         raise rolled_back(checkpoint, earlier)
     _compare(tree, earlier)
     for line in lines:
-        entry = _parse(line, tree.size)
+        entry = parse_entry(line, tree.size)
         tree.append(leaf_hash(line))
         _compare(tree, earlier)
         yield entry

@@ -14,7 +14,7 @@ from clf_sdk.audit._entries import check_entries
 from clf_sdk.audit._files import replacing
 from clf_sdk.errors import ConfigurationError, Malformed, ServerIdentityMismatch
 from clf_sdk.keys import server_id
-from clf_sdk.protocol import AuditEntry, AuditExportHeader, parse_json
+from clf_sdk.protocol import AuditEntry, AuditExportHeader, AuditProof, parse_json
 
 _MOST_LINE_BYTES = 1 << 20
 
@@ -106,11 +106,7 @@ def verify_export(
     with _open(path) as file:
         # 1. The header is readable, and its server is the hash of its key, and the expected one.
         header = _header(file)
-        if server not in (None, header.server) or server_id(header.public_key) != header.server:
-            raise ServerIdentityMismatch(
-                f"the file holds the log of server {server_id(header.public_key)[:12]}…, "
-                f"not of {(server or header.server)[:12]}…"
-            )
+        check_server(header, server)
 
         # 2. The checkpoint is about this server, and its signature holds; so for the earlier one.
         key = header.public_key
@@ -149,6 +145,22 @@ def write_export(
 
         file.write(header.canonical() + b"\n")
         return summarise(check_entries(written(), checkpoint), checkpoint)
+
+
+def check_server(source: AuditExportHeader | AuditProof, server: str | None) -> None:
+    """Check that a file brings the key of the server that it names, and of the expected one.
+
+    Raises
+    ------
+    ServerIdentityMismatch
+        It does not.
+    """
+    signer = server_id(source.public_key)
+    if source.server != signer or server not in (None, signer):
+        raise ServerIdentityMismatch(
+            f"the file is from the log of server {signer[:12]}…, "
+            f"not of {(server or source.server)[:12]}…"
+        )
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> str:

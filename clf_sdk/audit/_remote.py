@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from clf_sdk.audit._checkpoint import Checkpoint
-from clf_sdk.audit._entries import check_entries, rolled_back
+from clf_sdk.audit._entries import check_entries, parse_entry, rolled_back
 from clf_sdk.audit._export import VerifiedLog, read_checkpoint, summarise, write_export
+from clf_sdk.audit._files import replacing
 from clf_sdk.audit._merkle import Frontier, inclusion_ranges, verify_consistency
+from clf_sdk.audit._proof import VerifiedEntry, check_proof
 from clf_sdk.audit._seen import load_seen, save_seen, seen_path
-from clf_sdk.errors import LogAltered, LogInconsistent, Malformed, ServerIdentityMismatch
+from clf_sdk.errors import LogAltered, LogInconsistent, Malformed, NotFound, ServerIdentityMismatch
 from clf_sdk.keys import server_id
-from clf_sdk.protocol import AuditEntry, MerkleProof, SignedCheckpoint
+from clf_sdk.protocol import AuditEntry, AuditProof, MerkleProof, SignedCheckpoint
 
 if TYPE_CHECKING:
     from clf_sdk._http import HttpClient
@@ -88,6 +90,34 @@ class RemoteLog:
         lines = self._lines(0, checkpoint.size)
         return write_export(path, lines, checkpoint, public_key=public_key)
 
+    def prove(self, index: int, path: str | os.PathLike[str]) -> VerifiedEntry:
+        """Write one entry and the proof that it stands in the log to a file for `verify_proof`.
+
+        Raises
+        ------
+        NotFound
+            The log has no such entry.
+        AuditError
+            The log was altered, or rolled back; nothing is written.
+        """
+        checkpoint, public_key = self._checkpoint()
+        if not 0 <= index < checkpoint.size:
+            raise NotFound(f"the log has {checkpoint.size} entries, and none of number {index}")
+        (line,) = self._lines(index, index + 1)
+        proof = AuditProof(
+            clf=1,
+            type="audit-proof",
+            server=checkpoint.server,
+            public_key=public_key,
+            checkpoint=checkpoint.note,
+            entry=parse_entry(line, index),
+            hashes=self._inclusion(index, checkpoint.size),
+        )
+        verified = check_proof(proof)
+        with replacing(path) as file:
+            file.write(proof.canonical() + b"\n")
+        return verified
+
     def _checkpoint(self) -> tuple[Checkpoint, bytes]:
         """Return the current checkpoint, which continues the one seen last, and its key."""
         signed = self._http.ask(SignedCheckpoint, "GET", "/v1/audit/checkpoint")
@@ -124,12 +154,15 @@ class RemoteLog:
                 f"{seen_path(self._server)} is the evidence, keep it",
             ) from error
 
+    def _inclusion(self, index: int, size: int) -> list[bytes]:
+        params = {"index": index, "size": size}
+        return self._http.ask(MerkleProof, "GET", "/v1/audit/inclusion", params=params).hashes
+
     def _frontier(self, start: int, size: int) -> Frontier:
         """Return the right edge of the tree before an entry, from the entry's inclusion proof."""
         if start == 0:
             return Frontier()
-        params = {"index": start, "size": size}
-        proof = self._http.ask(MerkleProof, "GET", "/v1/audit/inclusion", params=params).hashes
+        proof = self._inclusion(start, size)
         ranges = inclusion_ranges(start, size)
         if len(proof) != len(ranges):
             raise LogAltered("the server's inclusion proof has another length than it must have")

@@ -3,6 +3,7 @@
 from clf_sdk.protocol._audit import (
     AuditEntry,
     AuditExportHeader,
+    AuditProof,
     MerkleProof,
     SignedCheckpoint,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "AllowedEnclave",
     "AuditEntry",
     "AuditExportHeader",
+    "AuditProof",
     "BlobAccess",
     "Challenge",
     "ColumnDescription",

@@ -46,3 +46,15 @@ class AuditExportHeader(Document):
     server: Sha256
     public_key: Base64
     checkpoint: str
+
+
+class AuditProof(Document):
+    """One entry, and the proof that it stands in a server's log."""
+
+    clf: Version
+    type: Literal["audit-proof"]
+    server: Sha256
+    public_key: Base64
+    checkpoint: str
+    entry: AuditEntry
+    hashes: Annotated[list[Base64], Field(max_length=128)]

@@ -88,6 +88,23 @@ def test_log_is_exported_and_verified_offline(
     assert audit("verify", "--profile", profile, "--against", file).exit_code == 0
 
 
+def test_one_entry_is_proved_and_verified_offline(
+    connection: clf.Connection, profile: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "entry.json"
+    index = str(connection.audit(last=1).index[0])
+    assert audit("prove", index, file, "--profile", profile).exit_code == 0
+    verified = audit("verify", file, "--profile", profile)
+    assert connection.server in verified.stdout
+    assert "table.dropped" in verified.stdout
+    claims = json.loads(audit("verify", file, "--json").stdout)
+    assert claims["entry"]["event"] == "table.dropped"
+    assert audit("verify", file, "--against", file).exit_code == 2
+    missing = audit("prove", "999999", file, "--profile", profile)
+    assert missing.exit_code == 1
+    assert "none of number 999999" in missing.stderr
+
+
 def test_verification_that_fails_exits_1_with_the_reason(
     connection: clf.Connection, profile: Path, insurer: Owner, tmp_path: Path
 ) -> None:
