@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 from clf_sdk._http import HttpClient
+from clf_sdk._public_identity import PublicIdentity
 from clf_sdk.errors import ConfigurationError, DeadlineExceeded, TransportError
 from clf_sdk.protocol import Profile
 
@@ -31,6 +33,14 @@ def _answers(client: HttpClient) -> bool:
     except TransportError:
         return False
     return True
+
+
+def _operate(*arguments: str) -> None:
+    """Run a command of the server's operator."""
+    command = [sys.executable, "-m", "clf_server", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ConfigurationError(f"`clf server {arguments[0]}` failed: {done.stderr.strip()}")
 
 
 class ServerProcess:
@@ -60,16 +70,14 @@ class ServerProcess:
         self.log = directory.with_name(f"{directory.name}.log")
         self._process: subprocess.Popen[bytes] | None = None
         if not directory.exists():
-            command = [
-                *(sys.executable, "-m", "clf_server", "init", str(directory), "--name", name),
+            options = [
+                *("--name", name),
                 *("--port", str(free_port())),
                 *("--blob-port", str(free_port()) if blob_listener else "off"),
             ]
             if insecure_simulation is not None:
-                command += ["--insecure-simulation", str(insecure_simulation)]
-            made = subprocess.run(command, capture_output=True, text=True, check=False)
-            if made.returncode:
-                raise ConfigurationError(f"`clf server init` failed: {made.stderr.strip()}")
+                options += ["--insecure-simulation", str(insecure_simulation)]
+            _operate("init", str(directory), *options)
 
     def __repr__(self) -> str:
         return f"ServerProcess({self.directory.name!r}, pid={self.pid})"
@@ -84,10 +92,15 @@ class ServerProcess:
         """The owner's profile."""
         return Profile.load(self.directory / "owner.profile.json")
 
-    @property
-    def analyst(self) -> Profile:
-        """The analyst's profile."""
-        return Profile.load(self.directory / "analyst.profile.json")
+    def admit(self, analyst: PublicIdentity, *, label: str) -> Profile:
+        """Make an analyst known to the server, and return the profile of a token for it."""
+        directory = str(self.directory)
+        with tempfile.TemporaryDirectory(prefix="clf-") as folder:
+            file = Path(folder) / "public.identity.json"
+            analyst.save(file)
+            _operate("analyst", "add", directory, str(file), "--label", label)
+        _operate("token", "create", directory, "--role", "analyst", "--analyst", label)
+        return Profile.load(self.directory / f"{label}.profile.json")
 
     def start(self) -> None:
         """Start the process, and wait until it answers.

@@ -45,7 +45,8 @@ the operator. Messages never contain a cell value, a key or a token. ::
     │   ├── NonceRefused                         unknown, used or expired nonce
     │   └── EvidenceUnavailable                  this process can't obtain a quote
     ├── AccessDenied (PermissionError)           the server says no
-    │   ├── TokenRefused                         unknown, expired or revoked token
+    │   ├── TokenRefused                         unknown, expired or revoked token, or wrong role
+    │   ├── TooManyAttempts                      too many unknown tokens from one address
     │   ├── TicketRefused                        a blob or result ticket that is wrong or too old
     │   ├── PolicyRefused                        a rule of the owner's policy; ``rule`` names it
     │   ├── PolicyWidened                        a new policy allows more, and nobody said so
@@ -343,9 +344,32 @@ class AccessDenied(ClfError, PermissionError):
 
 
 class TokenRefused(AccessDenied):
-    """The access token is missing, unknown, expired or revoked."""
+    """The access token is missing, unknown, expired or revoked, or its role may not do this."""
 
     code = "token_refused"
+
+
+class TooManyAttempts(AccessDenied):
+    """Too many unknown access tokens came from one address.
+
+    Attributes
+    ----------
+    retry_after_seconds
+        When it may try again; None where only the hint says so.
+    """
+
+    code = "too_many_attempts"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_seconds: int | None = None,
+        hint: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, request_id=request_id)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class TicketRefused(AccessDenied):

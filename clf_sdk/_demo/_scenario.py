@@ -9,6 +9,7 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -155,11 +156,19 @@ def _run(folder: Path, timer: _Timer, cleanup: contextlib.ExitStack) -> DemoOutc
             cleanup.callback(connection.close)
             clf.share(frame, name=TABLES[owner], policy=policy, to=connection, progress=False)
 
-    # The analyst, with an analyst's profile of each server: build the job and run it.
-    analyst = [clf.connect(server.analyst) for server in servers.values()]
+    # The analyst has an identity; each owner's operator adds it and hands out a profile.
+    identity = clf.Identity.create()
+    with timer("admit"), ThreadPoolExecutor() as pool:
+        profiles = list(
+            pool.map(
+                lambda server: server.admit(identity.public, label="analyst"), servers.values()
+            )
+        )
+
+    # With a profile of each server the analyst builds the job and runs it.
+    analyst = [clf.connect(profile) for profile in profiles]
     for connection in analyst:
         cleanup.callback(connection.close)
-    identity = clf.Identity.create()
     tables = {
         owner: connection.table(TABLES[owner])
         for owner, connection in zip(COLUMNS, analyst, strict=True)

@@ -16,11 +16,16 @@ Role = Literal["owner", "analyst"]
 
 
 class Profile(Document):
-    """Endpoint, certificate authority, server identity and token of one server."""
+    """Endpoint, certificate authority, server identity and token of one server.
+
+    ``analyst`` is the identity id of the analyst to whom the token belongs; None for an owner's.
+    """
 
     clf: Version
     type: Literal["profile"]
     role: Role
+    label: Name
+    analyst: Sha256 | None
     name: Name
     url: str
     ca: str
@@ -48,7 +53,7 @@ class Profile(Document):
         except OSError as error:
             raise ConfigurationError(
                 f"the profile file {file} can't be read: {error.strerror}",
-                hint="the owner's operator makes one with `clf server init`",
+                hint="the server's operator makes one with `clf server token create`",
             ) from error
         except FormatTooNew:
             raise

@@ -6,10 +6,16 @@ from pathlib import Path
 
 import click
 
+from clf_server._cli_people import analyst, token
+
 
 @click.group()
 def server() -> None:
     """Make and run an owner's server."""
+
+
+server.add_command(analyst)
+server.add_command(token)
 
 
 def _blob_port(_context: click.Context, _parameter: click.Parameter, value: str) -> int | None:
@@ -55,7 +61,7 @@ def init(
     public_hosts: tuple[str, ...],
     insecure_simulation: Path | None,
 ) -> None:
-    """Make the directory of a new server: configuration, keys, certificates, profiles."""
+    """Make the directory of a new server: configuration, keys, certificates, owner's profile."""
     from clf_server._provision import create_server
 
     made = create_server(
@@ -69,7 +75,7 @@ def init(
     )
     click.echo(f"server identity  {made.server}")
     click.echo(f"owner profile    {made.owner_profile}   (keep it secret: it holds a token)")
-    click.echo(f"analyst profile  {made.analyst_profile}   (for the analyst)")
+    click.echo(f"add an analyst   clf server analyst add {made.directory} FILE --label NAME")
     click.echo(f"start it with    clf server run {made.directory}")
 
 

@@ -1,4 +1,4 @@
-"""The server's metadata: tables, versions, tokens, results. No value of a table is in it."""
+"""The server's metadata: tables, versions, results. No value of a table is in it."""
 
 from __future__ import annotations
 
@@ -38,14 +38,6 @@ _versions = sa.Table(
     sa.Column("derived_from", sa.String(32)),  # version id, for rows that a filter kept
     sa.Column("derivation", sa.String(64)),  # digest of filter and columns
     sa.UniqueConstraint("derived_from", "derivation"),
-)
-_tokens = sa.Table(
-    "tokens",
-    _schema,
-    sa.Column("token_hash", sa.String(64), primary_key=True),
-    sa.Column("role", sa.String(16), nullable=False),
-    sa.Column("label", sa.String(64), nullable=False),
-    sa.Column("expires_at", sa.BigInteger, nullable=False),
 )
 _results = sa.Table(
     "results",
@@ -98,16 +90,6 @@ class StoredTable:
 
 
 @dataclass(frozen=True)
-class StoredToken:
-    """An access token, known by its hash."""
-
-    token_hash: str
-    role: str
-    label: str
-    expires_at: int
-
-
-@dataclass(frozen=True)
 class StoredResult:
     """A sealed output of a run."""
 
@@ -136,7 +118,7 @@ def _configure(connection: Any, _record: Any) -> None:
 
 
 class Metadata:
-    """Tables, versions, tokens and results of one server, in SQLite."""
+    """The SQLite database of one server: tables, versions, results, and what others add."""
 
     def __init__(self, path: Path) -> None:
         self._engine = sa.create_engine(f"sqlite:///{path}")
@@ -375,20 +357,6 @@ class Metadata:
             _versions.c.version_id == version_id, _versions.c.derived_from.is_not(None)
         )
         return self._forget(connection, derived)
-
-    # -- tokens ----------------------------------------------------------------------------
-
-    def add_token(self, token: StoredToken) -> None:
-        """Store a token's hash."""
-        with self._engine.begin() as connection:
-            connection.execute(sa.insert(_tokens).values(**vars(token)))
-
-    def find_token(self, token_hash: str) -> StoredToken | None:
-        """Return a token by its hash, or None."""
-        query = sa.select(_tokens).where(_tokens.c.token_hash == token_hash)
-        with self._engine.connect() as connection:
-            row = connection.execute(query).first()
-        return StoredToken(*row) if row else None
 
     # -- results ---------------------------------------------------------------------------
 

@@ -22,9 +22,8 @@ from clf_sdk.protocol import (
     UploadRequest,
     UploadTicket,
 )
-from clf_server._access import person
+from clf_server._access import Principal, person
 from clf_server._blobs import object_response
-from clf_server._metadata import StoredToken
 from clf_server._policies import Policies
 from clf_server._results import Results
 from clf_server._routing import BINARY_CONTENT, ObjectName, StrictRoute
@@ -96,9 +95,9 @@ def people_router(
         uploads.abandon(upload)
 
     @router.get("/v1/tables", tags=["owner", "analyst"])
-    def get_tables(token: StoredToken = anyone_known) -> TableList:
+    def get_tables(principal: Principal = anyone_known) -> TableList:
         """List the tables: to the owner with policies, to analysts with what may leave."""
-        describe = uploads.describe if token.role == "owner" else uploads.catalogue
+        describe = uploads.describe if principal.role == "owner" else uploads.catalogue
         described = [describe(table) for table in state.metadata.list_tables()]
         return TableList(tables=[entry for entry in described if entry is not None])
 

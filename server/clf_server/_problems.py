@@ -18,6 +18,7 @@ MEDIA_TYPE = "application/problem+json"
 _STATUS: Mapping[type[ClfError], int] = {
     errors.TokenRefused: 401,
     errors.TicketRefused: 401,
+    errors.TooManyAttempts: 429,
     errors.AccessDenied: 403,
     errors.AttestationError: 403,
     errors.KeyNotGranted: 403,
@@ -54,7 +55,11 @@ def problem_response(error: ClfError, request_id: str) -> JSONResponse:
         rule=getattr(error, "rule", None),
         request_id=request_id,
     )
-    headers = {"www-authenticate": "Bearer"} if status == 401 else None  # noqa: PLR2004 - HTTP
+    headers = {}
+    if status == 401:  # noqa: PLR2004 - HTTP
+        headers["www-authenticate"] = "Bearer"
+    if isinstance(error, errors.TooManyAttempts):
+        headers["retry-after"] = str(error.retry_after_seconds)
     return JSONResponse(problem.to_json(), status, headers, media_type=MEDIA_TYPE)
 
 

@@ -1,4 +1,4 @@
-"""A new server's directory: configuration, identity, keys, certificates, tokens, profiles."""
+"""A new server's directory: configuration, identity, keys, certificates, a profile."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from pathlib import Path
 from clf_sdk.attestation import TrustAnchor
 from clf_sdk.errors import ConfigurationError
 from clf_sdk.keys import SigningKey, server_id
-from clf_sdk.protocol import Profile, Role, check_name, write_private
+from clf_sdk.protocol import check_name, write_private
 from clf_server._certificates import make_certificates
-from clf_server._config import CONFIG_NAME
+from clf_server._config import CONFIG_NAME, load_config
 from clf_server._kek import FileKek
 from clf_server._metadata import Metadata
+from clf_server._profiles import make_profile
 from clf_server._state import IDENTITY_NAME, KEK_NAME, METADATA_NAME
-from clf_server._tokens import issue_token
+from clf_server._tokens import Tokens
 
 _PROFILE_DAYS = 365
 
@@ -54,7 +55,6 @@ class NewServer:
     directory: Path
     server: str
     owner_profile: Path
-    analyst_profile: Path
 
 
 def create_server(
@@ -78,7 +78,7 @@ def create_server(
     host, port
         Address of the control listener.
     public_hosts
-        Names and addresses for the certificate; the first one stands in the profiles.
+        Names and addresses for the certificate; the first one stands in profiles.
     blob_port
         Port of the plain-HTTP listener for ciphertext, or None for none.
     insecure_simulation
@@ -118,7 +118,6 @@ def create_server(
         directory=directory,
         server=made,
         owner_profile=directory / "owner.profile.json",
-        analyst_profile=directory / "analyst.profile.json",
     )
 
 
@@ -154,25 +153,22 @@ def _fill(
     (part / "tls" / "server.pem").write_bytes(certificates.server_chain)
     write_private(part / "tls" / "server.key", certificates.server_key)
 
-    server = server_id(identity.public_bytes)
-    expires_at = int(time.time()) + _PROFILE_DAYS * 86400
+    now = int(time.time())
     metadata = Metadata(part / METADATA_NAME)
     (part / METADATA_NAME).chmod(0o600)
-    roles: tuple[Role, ...] = ("owner", "analyst")
     try:
-        for role in roles:
-            token = issue_token(metadata, role=role, label="init", expires_at=expires_at)
-            Profile(
-                clf=1,
-                type="profile",
-                role=role,
-                name=name,
-                url=f"https://{public_hosts[0]}:{port}",
-                ca=certificates.ca_certificate.decode(),
-                server=server,
-                token=token,
-                expires_at=expires_at,
-            ).save(part / f"{role}.profile.json")
+        tokens = Tokens(metadata)
+        with metadata.transaction() as connection:
+            secret, token = tokens.issue(
+                connection,
+                role="owner",
+                label="owner",
+                analyst=None,
+                created_at=now,
+                expires_at=now + _PROFILE_DAYS * 86400,
+            )
+            profile = make_profile(load_config(part), identity, token, secret=secret)
+            profile.save(part / "owner.profile.json")
     finally:
         metadata.close()
-    return server
+    return server_id(identity.public_bytes)

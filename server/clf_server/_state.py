@@ -13,6 +13,8 @@ from pathlib import Path
 from clf_sdk.attestation import CollateralSource, FileCollateral, PccsCollateral, TrustAnchor
 from clf_sdk.errors import ConfigurationError
 from clf_sdk.keys import SigningKey, server_id
+from clf_server._analysts import Analysts
+from clf_server._attempts import Attempts
 from clf_server._audit import AuditLog
 from clf_server._config import ServerConfig, load_config
 from clf_server._kek import FileKek
@@ -21,6 +23,7 @@ from clf_server._nonces import NonceStore
 from clf_server._objects import ObjectStore
 from clf_server._refusals import Refusals
 from clf_server._tickets import TicketStore
+from clf_server._tokens import Tokens
 
 IDENTITY_NAME = "identity.key"
 KEK_NAME = "kek.key"
@@ -38,6 +41,9 @@ class ServerState:
     objects: ObjectStore
     audit: AuditLog
     refusals: Refusals
+    tokens: Tokens
+    analysts: Analysts
+    attempts: Attempts
     nonces: NonceStore
     tickets: TicketStore
     anchor: TrustAnchor
@@ -76,7 +82,25 @@ def _lock(directory: Path) -> None:
         ) from error
 
 
-def _anchor(config: ServerConfig) -> TrustAnchor:
+def load_identity(directory: Path) -> SigningKey:
+    """Load the Ed25519 key that makes a server this one.
+
+    Raises
+    ------
+    ConfigurationError
+        It is missing or damaged.
+    """
+    try:
+        return SigningKey((directory / IDENTITY_NAME).read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"the identity key in {directory} is missing or damaged",
+            hint="restore it from backup; a new one makes this another server for every job",
+        ) from error
+
+
+def load_anchor(config: ServerConfig) -> TrustAnchor:
+    """Return the root that a server trusts: Intel's, or one simulated TEE's."""
     if config.insecure_simulation is None:
         return TrustAnchor.intel()
     return TrustAnchor.insecure_simulation(config.insecure_simulation)
@@ -114,14 +138,8 @@ def load_state(
     """
     config = load_config(directory)
     _lock(directory)
-    try:
-        identity = SigningKey((directory / IDENTITY_NAME).read_bytes())
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(
-            f"the identity key in {directory} is missing or damaged",
-            hint="restore it from backup; a new one makes this another server for every job",
-        ) from error
-    anchor = _anchor(config)
+    identity = load_identity(directory)
+    anchor = load_anchor(config)
     metadata = Metadata(directory / METADATA_NAME)
 
     def now() -> int:
@@ -138,6 +156,9 @@ def load_state(
         objects=objects,
         audit=audit,
         refusals=Refusals(audit, now=now, monotonic=monotonic),
+        tokens=Tokens(metadata),
+        analysts=Analysts(metadata),
+        attempts=Attempts(monotonic),
         nonces=NonceStore(monotonic),
         tickets=TicketStore(monotonic),
         anchor=anchor,

@@ -1,51 +1,152 @@
-"""Access tokens of people: random, stored as hashes, with a role and an expiry."""
+"""Access tokens of people: random, stored as hashes, with a role, a label and an expiry."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-from clf_sdk.errors import TokenRefused
+import sqlalchemy as sa
+
+from clf_sdk.errors import NotFound
 from clf_sdk.protocol import Role
-from clf_server._metadata import Metadata, StoredToken
+from clf_server._metadata import Metadata
 
-if TYPE_CHECKING:
-    from collections.abc import Container
+_ID_BYTES = 6
+_SECRET_BYTES = 32
+
+_schema = sa.MetaData()
+_tokens = sa.Table(
+    "tokens",
+    _schema,
+    sa.Column("id", sa.String(2 * _ID_BYTES), primary_key=True),
+    sa.Column("token_hash", sa.String(64), nullable=False, unique=True),
+    sa.Column("role", sa.String(16), nullable=False),
+    sa.Column("label", sa.String(64), nullable=False),
+    sa.Column("analyst", sa.String(64), nullable=True, index=True),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger, nullable=False),
+    sa.Column("revoked_at", sa.BigInteger, nullable=True),
+)
 
 
-def _hash(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
+@dataclass(frozen=True)
+class StoredToken:
+    """An access token, known by the hash of its secret.
 
-
-def issue_token(metadata: Metadata, *, role: Role, label: str, expires_at: int) -> str:
-    """Make a token, store its hash, and return the secret."""
-    token = secrets.token_urlsafe(32)
-    metadata.add_token(StoredToken(_hash(token), role, label, expires_at))
-    return token
-
-
-def check_token(
-    metadata: Metadata, authorization: str | None, roles: Container[str], *, now: int
-) -> StoredToken:
-    """Return the token of an ``Authorization: Bearer`` header that may act in one of the roles.
-
-    The token is looked up by its SHA-256, so comparison time tells nothing about stored tokens.
-
-    Raises
-    ------
-    TokenRefused
-        It is missing, unknown, expired, or has another role.
+    Attributes
+    ----------
+    id
+        Names it in lists and in the log: 12 hex digits that say nothing about the secret.
+    token_hash
+        SHA-256 of the secret, in hex.
+    role
+        What it may do.
+    label
+        What the operator calls it.
+    analyst
+        Identity id of the analyst to whom it belongs; None for an owner's.
+    created_at, expires_at, revoked_at
+        Unix seconds; ``revoked_at`` is None while it is not revoked.
     """
-    scheme, _, secret = (authorization or "").partition(" ")
-    token = metadata.find_token(_hash(secret)) if scheme.lower() == "bearer" else None
-    if token is None:
-        raise TokenRefused(
-            "the access token is missing or unknown",
-            hint="use the profile file that the server's operator gave you",
+
+    id: str
+    token_hash: str
+    role: Role
+    label: str
+    analyst: str | None
+    created_at: int
+    expires_at: int
+    revoked_at: int | None
+
+
+class Tokens:
+    """The tokens of one server."""
+
+    def __init__(self, metadata: Metadata) -> None:
+        self._metadata = metadata
+        metadata.create(_schema)
+
+    def issue(
+        self,
+        connection: sa.Connection,
+        *,
+        role: Role,
+        label: str,
+        analyst: str | None,
+        created_at: int,
+        expires_at: int,
+    ) -> tuple[str, StoredToken]:
+        """Make a token, store its hash, and return its secret and what was stored."""
+        if (role == "analyst") is (analyst is None):
+            raise ValueError("a token belongs to an analyst exactly when its role is analyst")
+        secret = secrets.token_urlsafe(_SECRET_BYTES)
+        token = StoredToken(
+            id=secrets.token_hex(_ID_BYTES),
+            token_hash=_hash(secret),
+            role=role,
+            label=label,
+            analyst=analyst,
+            created_at=created_at,
+            expires_at=expires_at,
+            revoked_at=None,
         )
-    if token.expires_at <= now:
-        raise TokenRefused("the access token has expired", hint="ask the operator for a new one")
-    if token.role not in roles:
-        raise TokenRefused(f"an {token.role} token may not do this")
-    return token
+        connection.execute(sa.insert(_tokens).values(**vars(token)))
+        return secret, token
+
+    def find(self, secret: str) -> StoredToken | None:
+        """Return the token of a secret, or None.
+
+        It is looked up by the secret's SHA-256, so the time this takes tells nothing about the
+        secrets of stored tokens.
+        """
+        query = sa.select(_tokens).where(_tokens.c.token_hash == _hash(secret))
+        with self._metadata.reading() as connection:
+            row = connection.execute(query).first()
+        return StoredToken(*row) if row else None
+
+    def revoke(self, connection: sa.Connection, token_id: str, *, at: int) -> StoredToken | None:
+        """Revoke a token and return it; None when it was revoked before.
+
+        Raises
+        ------
+        NotFound
+            There is none of that id.
+        """
+        if revoked := _revoke(connection, _tokens.c.id == token_id, at=at):
+            return revoked[0]
+        query = sa.select(_tokens.c.id).where(_tokens.c.id == token_id)
+        if connection.execute(query).first() is None:
+            raise NotFound(
+                f"this server has no token {token_id[:64]!r}",
+                hint="`clf server token list` shows the ids",
+            )
+        return None
+
+    def revoke_those_of(
+        self, connection: sa.Connection, analyst: str, *, at: int
+    ) -> list[StoredToken]:
+        """Revoke all tokens of an analyst, and return those that were not revoked before."""
+        return _revoke(connection, _tokens.c.analyst == analyst, at=at)
+
+    def list(self) -> list[StoredToken]:
+        """Return all tokens, the oldest first."""
+        query = sa.select(_tokens).order_by(_tokens.c.created_at, _tokens.c.id)
+        with self._metadata.reading() as connection:
+            return [StoredToken(*row) for row in connection.execute(query)]
+
+
+def _revoke(
+    connection: sa.Connection, condition: sa.ColumnElement[bool], *, at: int
+) -> list[StoredToken]:
+    query = (
+        sa.update(_tokens)
+        .where(condition, _tokens.c.revoked_at.is_(None))
+        .values(revoked_at=at)
+        .returning(*_tokens.c)
+    )
+    return [StoredToken(*row) for row in connection.execute(query)]
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -24,7 +24,6 @@ def test_init_writes_everything_that_a_server_needs(tmp_path: Path) -> None:
         "kek.key",
         "metadata.sqlite",
         "owner.profile.json",
-        "analyst.profile.json",
         "tls/ca.pem",
         "tls/server.pem",
         "tls/server.key",
@@ -40,7 +39,6 @@ def test_secrets_are_readable_by_their_owner_only(tmp_path: Path) -> None:
         "kek.key",
         "metadata.sqlite",
         "owner.profile.json",
-        "analyst.profile.json",
         "tls/server.key",
     ]
     modes = {name: stat.S_IMODE((directory / name).stat().st_mode) for name in secrets}
@@ -49,17 +47,15 @@ def test_secrets_are_readable_by_their_owner_only(tmp_path: Path) -> None:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_profiles_carry_endpoint_authority_identity_and_a_token(tmp_path: Path) -> None:
+def test_profile_carries_endpoint_authority_identity_and_a_token(tmp_path: Path) -> None:
     made = create_server(
         tmp_path / "clinic", name="clinic", port=4444, public_hosts=["clinic.example", "10.0.0.7"]
     )
-    owner, analyst = Profile.load(made.owner_profile), Profile.load(made.analyst_profile)
-    assert (owner.role, analyst.role) == ("owner", "analyst")
-    assert owner.url == analyst.url == "https://clinic.example:4444"
-    assert owner.server == analyst.server == made.server
-    assert owner.token != analyst.token
+    owner = Profile.load(made.owner_profile)
+    assert (owner.role, owner.label, owner.analyst) == ("owner", "owner", None)
+    assert owner.url == "https://clinic.example:4444"
+    assert owner.server == made.server
     assert owner.token.encode() not in (made.directory / "metadata.sqlite").read_bytes()
-    assert owner.expires_at == analyst.expires_at
     ssl.create_default_context(cadata=owner.ca)
     certificate = x509.load_pem_x509_certificate((made.directory / "tls/server.pem").read_bytes())
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -89,7 +85,7 @@ def test_init_that_fails_leaves_nothing_half_made(
     def fail(*_args: object, **_options: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_provision, "issue_token", fail)
+    monkeypatch.setattr(_provision, "make_profile", fail)
     with pytest.raises(OSError, match="No space"):
         create_server(tmp_path / "clinic", name="clinic")
     assert list(tmp_path.iterdir()) == []

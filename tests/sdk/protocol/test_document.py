@@ -57,6 +57,8 @@ PROFILE: dict[str, Any] = {
     "clf": 1,
     "type": "profile",
     "role": "owner",
+    "label": "owner",
+    "analyst": None,
     "name": "clinic",
     "url": "https://h:1",
     "ca": "PEM",

@@ -13,6 +13,7 @@ from clf_testing._jobs import (
 )
 from clf_testing._local import Clock, LocalServer, SealedUpload
 from clf_testing._owner import Owner, execute
+from clf_testing._people import admit, the_analyst
 from clf_testing._relay import Exchange, Relay
 from clf_testing._simulation import Simulation
 
@@ -27,6 +28,7 @@ __all__ = [
     "Relay",
     "SealedUpload",
     "Simulation",
+    "admit",
     "allowed_enclave",
     "endpoint_of",
     "execute",

@@ -12,13 +12,14 @@ import httpx2 as httpx
 import pyarrow as pa
 from starlette.testclient import TestClient
 
-from clf_sdk import Policy
+from clf_sdk import Identity, Policy
 from clf_sdk.protocol import Profile, UploadTicket
 from clf_sdk.sealed import TableSealer, as_record_batches
 from clf_server import _state
 from clf_server._app import create_apps
 from clf_server._provision import create_server
 from clf_server._state import ServerState, load_state
+from clf_testing._people import admit, the_analyst
 
 
 @dataclass
@@ -65,6 +66,7 @@ class LocalServer:
         self.clock = Clock(now)
         self.monotonic = Clock(1000.0)
         create_server(directory, name="clinic", blob_port=blob_port, insecure_simulation=anchor)
+        self.admit(the_analyst(), label="analyst")
         self.state: ServerState
         self.restart()
 
@@ -83,11 +85,15 @@ class LocalServer:
     def server_id(self) -> str:
         return self.state.server_id
 
-    def profile(self, role: str) -> Profile:
-        return Profile.load(self.directory / f"{role}.profile.json")
+    def admit(self, analyst: Identity, *, label: str) -> Profile:
+        """Make an analyst known, with a token whose profile has the label's name."""
+        return admit(self.directory, analyst.public, label=label)
 
-    def bearer(self, role: str = "owner") -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.profile(role).token}"}
+    def profile(self, label: str) -> Profile:
+        return Profile.load(self.directory / f"{label}.profile.json")
+
+    def bearer(self, label: str = "owner") -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.profile(label).token}"}
 
     def announce(self, table: str, policy: Policy, *, widen: bool = False) -> UploadTicket:
         body = {"table": table, "policy": policy.to_json(), "widen": widen}

@@ -11,6 +11,7 @@ from clf_sdk.attestation import EvidenceProvider
 from clf_sdk.protocol import Endpoint, JobDocument, Profile, RunRequest
 from clf_server._provision import create_server
 from clf_testing._jobs import endpoint_of, run_request
+from clf_testing._people import admit, the_analyst
 from clf_testing._relay import Relay
 
 _HOST = "127.0.0.1"
@@ -43,6 +44,7 @@ class Owner:
             blob_port=blob_port if blob_listener else None,
             insecure_simulation=simulation,
         )
+        admit(directory, the_analyst().public, label="analyst")
         self.process = ServerProcess(directory, name=self.name, insecure_simulation=simulation)
         self.control = Relay((_PUBLIC_HOST, port), (_HOST, port), tls=directory / "tls")
         self.data = Relay((_PUBLIC_HOST, blob_port), (_HOST, blob_port))
@@ -59,7 +61,7 @@ class Owner:
     @property
     def analyst(self) -> Profile:
         """The analyst's profile, which leads straight to the server."""
-        return self._direct(self.process.analyst)
+        return self._direct(Profile.load(self.directory / "analyst.profile.json"))
 
     @property
     def server(self) -> str:

@@ -1,0 +1,41 @@
+"""The profile file of a token: all that a person needs to reach this server."""
+
+from __future__ import annotations
+
+from clf_sdk.errors import ConfigurationError
+from clf_sdk.keys import SigningKey, server_id
+from clf_sdk.protocol import Profile
+from clf_server._config import ServerConfig
+from clf_server._tokens import StoredToken
+
+CA_NAME = "tls/ca.pem"
+
+
+def make_profile(
+    config: ServerConfig, identity: SigningKey, token: StoredToken, *, secret: str
+) -> Profile:
+    """Return the profile of a token, whose secret is known only now.
+
+    Raises
+    ------
+    ConfigurationError
+        The certificate authority's certificate can't be read.
+    """
+    path = config.directory / CA_NAME
+    try:
+        ca = path.read_text("ascii")
+    except OSError as error:
+        raise ConfigurationError(f"{path} can't be read: {error.strerror}") from error
+    return Profile(
+        clf=1,
+        type="profile",
+        role=token.role,
+        label=token.label,
+        analyst=token.analyst,
+        name=config.name,
+        url=f"https://{config.public_host}:{config.port}",
+        ca=ca,
+        server=server_id(identity.public_bytes),
+        token=secret,
+        expires_at=token.expires_at,
+    )
