@@ -54,6 +54,7 @@ def person(state: ServerState, *roles: Role) -> Callable[[Request], Principal]:
             principal = admit(token, roles, now=state.now())
         except AccessDenied as error:
             refused = {
+                "code": error.code,
                 "reason": error.message,
                 "path": request.url.path[:_MOST_PATH_CHARACTERS],
                 "token": token.id if token else None,

@@ -20,7 +20,7 @@ from clf_server._audit import AuditLog
 from clf_server._config import load_config
 from clf_server._metadata import Metadata
 from clf_server._profiles import make_profile
-from clf_server._state import METADATA_NAME, load_anchor, load_identity
+from clf_server._state import METADATA_NAME, load_identity
 from clf_server._tokens import StoredToken, Tokens
 
 MOST_DAYS = 3650
@@ -47,9 +47,8 @@ class Administration:
         self._clock = clock
         self._config = load_config(directory)
         self._identity = load_identity(directory)
-        anchor = load_anchor(self._config)
         self._metadata = Metadata(directory / METADATA_NAME)
-        self._audit = AuditLog(self._metadata, self._identity, mode=anchor.mode, now=self.now)
+        self._audit = AuditLog(self._metadata, self._identity, mode=self._config.mode, now=self.now)
         self.analysts = Analysts(self._metadata)
         self.tokens = Tokens(self._metadata)
 

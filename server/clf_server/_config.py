@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clf_sdk.errors import ConfigurationError
-from clf_sdk.protocol import check_name
+from clf_sdk.protocol import Mode, check_name
 
 CONFIG_NAME = "clf_server.conf"
 _SECTION = "clf_server"
@@ -55,6 +55,11 @@ class ServerConfig:
     pccs_url: str | None
     collateral_file: Path | None
     max_upload_bytes: int
+
+    @property
+    def mode(self) -> Mode:
+        """Whether the server trusts real hardware or a simulated TEE."""
+        return "dcap" if self.insecure_simulation is None else "simulation"
 
 
 def _port(text: str) -> int:

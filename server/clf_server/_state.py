@@ -99,8 +99,7 @@ def load_identity(directory: Path) -> SigningKey:
         ) from error
 
 
-def load_anchor(config: ServerConfig) -> TrustAnchor:
-    """Return the root that a server trusts: Intel's, or one simulated TEE's."""
+def _anchor(config: ServerConfig) -> TrustAnchor:
     if config.insecure_simulation is None:
         return TrustAnchor.intel()
     return TrustAnchor.insecure_simulation(config.insecure_simulation)
@@ -139,7 +138,7 @@ def load_state(
     config = load_config(directory)
     _lock(directory)
     identity = load_identity(directory)
-    anchor = load_anchor(config)
+    anchor = _anchor(config)
     metadata = Metadata(directory / METADATA_NAME)
 
     def now() -> int:

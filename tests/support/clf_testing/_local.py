@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +15,12 @@ import pyarrow as pa
 from starlette.testclient import TestClient
 
 from clf_sdk import Identity, Policy
-from clf_sdk.protocol import Profile, UploadTicket
+from clf_sdk.protocol import AuditEntry, Profile, UploadTicket, parse_json
 from clf_sdk.sealed import TableSealer, as_record_batches
 from clf_server import _state
 from clf_server._app import create_apps
 from clf_server._provision import create_server
-from clf_server._state import ServerState, load_state
+from clf_server._state import METADATA_NAME, ServerState, load_state
 from clf_testing._people import admit, the_analyst
 
 
@@ -88,6 +90,12 @@ class LocalServer:
     def admit(self, analyst: Identity, *, label: str) -> Profile:
         """Make an analyst known, with a token whose profile has the label's name."""
         return admit(self.directory, analyst.public, label=label)
+
+    def audited(self) -> list[AuditEntry]:
+        """Return the audit log as it lies in the database."""
+        with contextlib.closing(sqlite3.connect(self.directory / METADATA_NAME)) as connection:
+            rows = connection.execute('SELECT entry FROM audit_entries ORDER BY "index"')
+            return [AuditEntry.parse(parse_json(entry, what="entry")) for (entry,) in rows]
 
     def profile(self, label: str) -> Profile:
         return Profile.load(self.directory / f"{label}.profile.json")
