@@ -246,6 +246,21 @@ def own_identity_path() -> Path:
     return Path(platformdirs.user_data_dir("clf")) / "identity.private"
 
 
+def own_identity_place() -> str | None:
+    """Tell where `Identity.mine` finds this user's identity; None when there is none yet.
+
+    Raises
+    ------
+    IdentityLocked
+        The keyring does not open.
+    """
+    if (path := own_identity_path()).exists():
+        return str(path)
+    if _keychain.keychain_available() and _keychain.read_keychain() is not None:
+        return "the keyring"
+    return None
+
+
 @contextlib.contextmanager
 def _exclusive() -> Iterator[None]:
     """Keep two notebooks from making two identities at the same time."""

@@ -56,8 +56,22 @@ class PublicIdentity:
         return self.document.to_json()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the identity document to a file."""
-        Path(path).write_text(json.dumps(self.to_json(), indent=2) + "\n", "utf-8")
+        """Write the identity document to a file, which must not hold anything else.
+
+        Raises
+        ------
+        ConfigurationError
+            The file exists already, with another content.
+        """
+        file, data = Path(path), json.dumps(self.to_json(), indent=2).encode() + b"\n"
+        try:
+            with file.open("xb") as stream:
+                stream.write(data)
+        except FileExistsError as error:
+            if file.read_bytes() != data:  # it might be the private identity
+                raise ConfigurationError(
+                    f"{file} exists already", hint="it was left alone; name another file"
+                ) from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> PublicIdentity:

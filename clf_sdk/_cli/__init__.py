@@ -11,6 +11,7 @@ import click
 from clf_sdk._cli._audit import audit
 from clf_sdk._cli._demo import demo
 from clf_sdk._cli._policy import policy
+from clf_sdk._cli._identity import identity
 from clf_sdk._cli._quote import quote
 from clf_sdk._cli._simulation import simulation
 from clf_sdk._cli._verbs import fetch, run, share
@@ -18,7 +19,7 @@ from clf_sdk.errors import ClfError
 
 _OWN: dict[str, click.Command] = {
     command.name or "": command
-    for command in (audit, demo, fetch, policy, quote, run, share, simulation)
+    for command in (audit, demo, fetch, identity, policy, quote, run, share, simulation)
 }
 
 

@@ -77,13 +77,12 @@ def write_private(path: str | os.PathLike[str], data: bytes) -> None:
     Raises
     ------
     ConfigurationError
-        The file exists already: a key is never overwritten.
+        The file exists already, for a key is never overwritten; or it can't be written.
     """
     file = Path(path)
     part = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
@@ -92,5 +91,7 @@ def write_private(path: str | os.PathLike[str], data: bytes) -> None:
         raise ConfigurationError(
             f"{file} exists already", hint="what is secret is never overwritten; name another file"
         ) from error
+    except OSError as error:
+        raise ConfigurationError(f"{file} can't be written: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)

@@ -4,68 +4,25 @@ import builtins
 import getpass
 import json
 import stat
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import keyring
-import keyring.backend
-import keyring.errors
 import pytest
 
 import clf_sdk as clf
-from clf_sdk._identity import own_identity_path
 from clf_sdk._passphrase import find_passphrase
 from clf_sdk.errors import ConfigurationError, FormatTooNew, IdentityLocked, SealBroken
 from clf_sdk.keys import CLASSIC, PrivateKey, PublicKey, SigningKey
+from clf_testing import MemoryKeyring
 
 INFO = {"run": "a"}
 PASSPHRASE = "correct horse battery staple"
 
 
-class MemoryKeyring(keyring.backend.KeyringBackend):
-    """A keyring that lives as long as a test, and may be locked."""
-
-    priority = 5
-
-    def __init__(self) -> None:
-        self.stored: dict[tuple[str, str], str] = {}
-        self.locked = False
-
-    def _check(self) -> None:
-        if self.locked:
-            raise keyring.errors.KeyringLocked("locked")
-
-    def get_password(self, service: str, username: str) -> str | None:
-        self._check()
-        return self.stored.get((service, username))
-
-    def set_password(self, service: str, username: str, password: str) -> None:
-        self._check()
-        self.stored[service, username] = password
-
-
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "me.private"
-
-
-@pytest.fixture
-def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A user without an identity; returns where the file will be."""
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    own = own_identity_path()
-    assert tmp_path in own.parents
-    return own
-
-
-@pytest.fixture
-def memory_keyring() -> Iterator[MemoryKeyring]:
-    before, ours = keyring.get_keyring(), MemoryKeyring()
-    keyring.set_keyring(ours)
-    yield ours
-    keyring.set_keyring(before)
 
 
 @pytest.fixture(scope="module")

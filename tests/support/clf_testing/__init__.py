@@ -9,8 +9,8 @@ from clf_testing._jobs import (
     job_input,
     make_job,
     run_request,
-    the_analyst,
 )
+from clf_testing._keyring import MemoryKeyring
 from clf_testing._local import Clock, LocalServer, SealedUpload
 from clf_testing._owner import Owner, execute
 from clf_testing._people import admit, the_analyst
@@ -24,6 +24,7 @@ __all__ = [
     "Exchange",
     "HandmadeEnclave",
     "LocalServer",
+    "MemoryKeyring",
     "Owner",
     "Relay",
     "SealedUpload",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import secrets
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from clf_sdk.protocol import (
     Profile,
     RunRequest,
 )
+from clf_testing._people import the_analyst
 
 MRENCLAVE = "ab" * 32
 
@@ -29,12 +29,6 @@ GLM: dict[str, Any] = {
     "confidence": 0.95,
     "missing": "drop",
 }
-
-
-@functools.cache
-def the_analyst() -> Identity:
-    """Return the analyst of all jobs that name no other."""
-    return Identity.create()
 
 
 def job_input(server: str, table: str, **changes: Any) -> JobInput:
