@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from clf_sdk._run import Run, run
     from clf_sdk._share import share
     from clf_sdk._table import SharedTable
-    from clf_sdk.attestation import EnclavePolicy
+    from clf_sdk.attestation import EnclavePolicy, TrustAnchor
     from clf_sdk.errors import ClfError
     from clf_sdk.policy import Policy
+    from clf_sdk.receipt import VerifiedReceipt, verify
 
 __all__ = [
     "GLM",
@@ -35,10 +36,13 @@ __all__ = [
     "Result",
     "Run",
     "SharedTable",
+    "TrustAnchor",
+    "VerifiedReceipt",
     "connect",
     "fetch",
     "run",
     "share",
+    "verify",
 ]
 
 _HOME = {
@@ -53,10 +57,13 @@ _HOME = {
     "Result": "_result",
     "Run": "_run",
     "SharedTable": "_table",
+    "TrustAnchor": "attestation",
+    "VerifiedReceipt": "receipt",
     "connect": "_connection",
     "fetch": "_fetch",
     "run": "_run",
     "share": "_share",
+    "verify": "receipt",
 }
 
 

@@ -19,6 +19,7 @@ from clf_sdk.protocol import (
     ServerInfo,
     TableList,
     check_name,
+    check_run,
 )
 
 if TYPE_CHECKING:
@@ -174,6 +175,16 @@ class Connection:
         """
         check_name(name, what="a table")
         self.http.send("DELETE", f"/v1/tables/{name}")
+
+    def receipt(self, run: str) -> bytes:
+        """Return the receipt of a run as this server holds it, unverified; see `clf.verify`.
+
+        Raises
+        ------
+        NotFound
+            The server has none: no such run, or it was not delivered in full.
+        """
+        return self.http.send("GET", f"/v1/results/{check_run(run)}/receipt")
 
     def audit(self, *, last: int = 1000) -> pd.DataFrame:
         """List the newest decisions of the server, as its audit log proves them.

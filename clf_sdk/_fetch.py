@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -11,22 +10,36 @@ from clf_sdk._connection import Connection, connections_to
 from clf_sdk._identity import Identity
 from clf_sdk._result import Result
 from clf_sdk._run import Run
-from clf_sdk.errors import ConfigurationError, InvalidName, NotFound, SealBroken
-from clf_sdk.keys import derive_column_key, derive_manifest_key
-from clf_sdk.protocol import ResultEnvelope, RunResults, result_key_info
+from clf_sdk.attestation import EnclavePolicy, TrustAnchor
+from clf_sdk.errors import (
+    ConfigurationError,
+    NotFound,
+    ReceiptMismatch,
+    SealBroken,
+)
+from clf_sdk.keys import derive_column_key, derive_manifest_key, verify_signature
+from clf_sdk.protocol import (
+    RESULT_SIGNATURE,
+    ResultEnvelope,
+    RunResults,
+    SignedResult,
+    check_run,
+    result_key_info,
+)
+from clf_sdk.receipt import VerifiedReceipt, verify
 from clf_sdk.sealed import open_manifest, open_table
 
 
-def _envelopes(connection: Connection, run: str) -> list[ResultEnvelope]:
-    """Return the envelopes that one owner holds, in the order of the run's outputs."""
+def _outputs(connection: Connection, run: str) -> list[SignedResult]:
+    """Return the outputs that one owner holds, in the order of the run's outputs."""
     listed = connection.http.ask(RunResults, "GET", f"/v1/results/{run}")
-    found = {entry.envelope.output: entry.envelope for entry in listed.outputs}
+    found = {entry.envelope.output: entry for entry in listed.outputs}
     if not found:
         raise NotFound(
             f"{connection.name!r} has no result of run {run}",
             hint="did the run end well? run.wait() says so",
         )
-    names = next(iter(found.values())).outputs
+    names = next(iter(found.values())).envelope.outputs
     if set(names) != set(found):
         raise NotFound(
             f"{connection.name!r} has {len(found)} of the run's {len(names)} outputs",
@@ -35,21 +48,47 @@ def _envelopes(connection: Connection, run: str) -> list[ResultEnvelope]:
     return [found[name] for name in names]
 
 
-def _agreed(connections: Sequence[Connection], run: str, job: str | None) -> list[ResultEnvelope]:
-    """Return the run's envelopes, which all owners must hold alike."""
-    first = _envelopes(connections[0], run)
+def _agreed(connections: Sequence[Connection], run: str) -> list[SignedResult]:
+    """Return the run's outputs, which all owners must hold alike."""
+    first = _outputs(connections[0], run)
     for other in connections[1:]:
-        if _envelopes(other, run) != first:
+        if _outputs(other, run) != first:
             raise SealBroken(
                 f"{connections[0].name!r} and {other.name!r} hold different results of this run",
                 hint="trust neither; ask both owners",
             )
-    for envelope in first:
-        if envelope.run != run or (job is not None and envelope.job != job):
-            raise SealBroken("the servers hold the result of another run or job")
-    if len({(entry.job, entry.mode) for entry in first}) != 1:
-        raise SealBroken("the run's outputs are of different jobs")
     return first
+
+
+def _receipt(connections: Sequence[Connection], run: str) -> bytes:
+    """Return the run's receipt, of which all owners must hold the same bytes."""
+    first, *others = (connection.receipt(run) for connection in connections)
+    for connection, other in zip(connections[1:], others, strict=True):
+        if other != first:
+            raise ReceiptMismatch(
+                f"{connections[0].name!r} and {connection.name!r} hold different receipts of this "
+                "run",
+                hint="trust neither; `clf receipt compare` shows what differs",
+            )
+    return first
+
+
+def _check_outputs(receipt: VerifiedReceipt, outputs: Sequence[SignedResult]) -> None:
+    """Check that results are those that a receipt names, signed by the key that signed it."""
+    for signed in outputs:
+        envelope = signed.envelope
+        verify_signature(
+            receipt.signing_key, RESULT_SIGNATURE, envelope.to_json(), signed.signature
+        )
+        if (envelope.run, envelope.job, envelope.mode) != (
+            receipt.run,
+            receipt.job.digest,
+            receipt.mode,
+        ):
+            raise ReceiptMismatch("a result is of another run, job or mode than the receipt")
+    named = [(output.name, output.version) for output in receipt.outputs]
+    if [(each.envelope.output, each.envelope.version) for each in outputs] != named:
+        raise ReceiptMismatch("the results are not those that the receipt names")
 
 
 def _table_key(envelope: ResultEnvelope, identity: Identity) -> bytes:
@@ -98,10 +137,13 @@ def fetch(
     *,
     connections: Sequence[Connection] | None = None,
     identity: Identity | None = None,
+    anchor: TrustAnchor | None = None,
+    policy: EnclavePolicy | None = None,
 ) -> Result:
-    """Fetch and decrypt the outputs of a run.
+    """Fetch, verify and decrypt the outputs of a run.
 
-    All owners of the job must hold the same result.
+    All owners of the job must hold the same results and the same receipt, and the receipt must
+    hold: nothing is decrypted before.
 
     Parameters
     ----------
@@ -112,38 +154,55 @@ def fetch(
         alone does not say who the owners are, so it needs them.
     identity
         The recipient's; by default this user's own.
+    anchor
+        The root that is trusted; by default Intel's, or that of the simulation in which this
+        process started the run. See `verify`.
+    policy
+        What the enclave must be; by default the program that the job pins, on platforms that are up
+        to date. See `verify`.
 
     Returns
     -------
     Result
-        The outputs.
+        The outputs and their receipt.
 
     Raises
     ------
     NotFound
-        An owner has no result of this run, or not all of it.
+        An owner has no result or no receipt of this run, or not all of it.
+    ReceiptMismatch
+        Owners hold different receipts, or results of another run or job.
     SealBroken
         Owners hold different results, or the result was sealed to another identity.
+    ReceiptError, AttestationError
+        The receipt does not hold; see `verify`.
     """
     if isinstance(run, Run):
         run_id, job = run.id, run.job.digest
+        anchor = run.anchor if anchor is None else anchor
         servers = run.job.document.servers()
         given = list(connections_to(servers) if connections is None else connections)
-        if missing := set(servers) - {connection.server for connection in given}:
-            raise ConfigurationError(
-                f"{len(missing)} of the job's owners are not connected",
-                hint="connect to all of them: every owner must hold the same result",
-            )
+        _check_connected(servers, given)
     else:
-        run_id, job, given = run, None, list(connections or [])
-        if not re.fullmatch(r"[0-9a-f]{32}", run_id):
-            raise InvalidName("a run's id has 32 hex digits", hint="it is the id of the Run")
+        run_id, job, given = check_run(run), None, list(connections or [])
         if not given:
             raise ConfigurationError(
                 "a run's id alone does not say who the owners are",
                 hint="give connections=[…] to all of them",
             )
-    envelopes = _agreed(given, run_id, job)
+    outputs = _agreed(given, run_id)
+    data = _receipt(given, run_id)
+    receipt = verify(data, anchor=anchor, policy=policy, run=run_id, job=job)
+    _check_connected(receipt.job.servers(), given)
+    _check_outputs(receipt, outputs)
     mine = Identity.mine() if identity is None else identity
-    outputs = {entry.output: _open(given[0], entry, mine) for entry in envelopes}
-    return Result(run=run_id, job=envelopes[0].job, mode=envelopes[0].mode, outputs=outputs)
+    opened = {each.envelope.output: _open(given[0], each.envelope, mine) for each in outputs}
+    return Result(receipt=receipt, outputs=opened)
+
+
+def _check_connected(servers: Sequence[str], given: Sequence[Connection]) -> None:
+    if missing := set(servers) - {connection.server for connection in given}:
+        raise ConfigurationError(
+            f"{len(missing)} of the job's owners are not connected",
+            hint="connect to all of them: every owner must hold the same result",
+        )

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from clf_sdk.errors import NotFound
 from clf_sdk.protocol import Mode
+from clf_sdk.receipt import VerifiedReceipt
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,25 +25,34 @@ class Result:
 
     Attributes
     ----------
-    run
-        The run's id.
-    job
-        Digest of the job.
-    mode
-        ``"dcap"`` or ``"simulation"``.
+    receipt
+        How they came about, verified.
     outputs
         Tables by name.
     """
 
-    run: str
-    job: str
-    mode: Mode
+    receipt: VerifiedReceipt
     outputs: Mapping[str, pa.Table] = field(repr=False)
 
     def __repr__(self) -> str:
         names = ", ".join(self.outputs)
         warning = "; INSECURE SIMULATION" if self.mode == "simulation" else ""
         return f"Result({names}; run {self.run[:12]}…, job {self.job[:12]}…{warning})"
+
+    @property
+    def run(self) -> str:
+        """The run's id."""
+        return self.receipt.run
+
+    @property
+    def job(self) -> str:
+        """Digest of the job."""
+        return self.receipt.job.digest
+
+    @property
+    def mode(self) -> Mode:
+        """``"dcap"``, or ``"simulation"`` when no hardware vouches for the run."""
+        return self.receipt.mode
 
     def to_arrow(self, output: str | None = None) -> pa.Table:
         """Return an output as an Arrow table.

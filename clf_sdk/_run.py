@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from clf_sdk._enclave_process import EnclaveProcess
 from clf_sdk._enclave_service import EnclaveService
 from clf_sdk._job import Job
+from clf_sdk.attestation import TrustAnchor
 from clf_sdk.errors import BY_CODE, ConfigurationError, DeadlineExceeded, RunFailed
 from clf_sdk.protocol import RunRequest
 
@@ -40,10 +41,13 @@ class Run:
         The job.
     """
 
-    def __init__(self, job: Job, run_id: str, enclave: _Enclave) -> None:
+    def __init__(
+        self, job: Job, run_id: str, enclave: _Enclave, *, simulation: Path | None = None
+    ) -> None:
         self.job = job
         self.id = run_id
         self._enclave = enclave
+        self._simulation = simulation
 
     def __repr__(self) -> str:
         return f"Run({self.id[:12]}… of {self.job.name!r}: {self.stage})"
@@ -52,6 +56,13 @@ class Run:
     def events(self) -> list[dict[str, Any]]:
         """What the enclave has reported: stages, servers and times; never data."""
         return self._enclave.events()
+
+    @property
+    def anchor(self) -> TrustAnchor:
+        """Root under which the receipt must verify: Intel's, or that of a simulation by name."""
+        if self._simulation is None:
+            return TrustAnchor.intel()
+        return TrustAnchor.insecure_simulation(self._simulation / "anchor.pem")
 
     @property
     def stage(self) -> str:
@@ -150,10 +161,10 @@ def run(
         endpoints=[entry for entry in job.endpoints if entry.server in job.document.servers()],
     )
     handle: _Enclave
+    simulation = None if insecure_simulation is None else Path(insecure_simulation)
     if enclave is not None:
         handle = EnclaveService(enclave, request)
     else:
-        simulation = None if insecure_simulation is None else Path(insecure_simulation)
         handle = EnclaveProcess(request, insecure_simulation=simulation)
-    started = Run(job, run_id, handle)
+    started = Run(job, run_id, handle, simulation=simulation)
     return started.wait(progress=progress) if wait else started

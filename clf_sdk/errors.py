@@ -20,6 +20,10 @@ the operator. Messages never contain a cell value, a key or a token. ::
     ├── AuditError (ValueError)                  an audit log that proves something else
     │   ├── LogAltered                           entries that the signed root does not cover
     │   └── LogInconsistent                      not what an earlier checkpoint promised
+    ├── ReceiptError (ValueError)                a receipt that proves something else
+    │   ├── OwnersMismatch                       not signed by exactly the owners of the job
+    │   ├── ReceiptInconsistent                  its parts contradict each other
+    │   └── ReceiptMismatch                      of another run or job, or not the one others hold
     ├── KeyNotGranted (PermissionError)          a column whose key was not released
     ├── IdentityLocked (PermissionError)         the passphrase of an identity is missing or wrong
     ├── AttestationError (PermissionError)       an enclave did not prove itself
@@ -191,6 +195,30 @@ class LogInconsistent(AuditError):
     """The log does not continue one that was seen before: it was rolled back or rewritten."""
 
     code = "log_inconsistent"
+
+
+class ReceiptError(ClfError, ValueError):
+    """A receipt does not prove what it was shown for."""
+
+    code = "receipt"
+
+
+class OwnersMismatch(ReceiptError):
+    """The receipt carries the signatures of other owners than those that its job pins."""
+
+    code = "owners_mismatch"
+
+
+class ReceiptInconsistent(ReceiptError):
+    """What the receipt says is not what its owners signed or its quotes show."""
+
+    code = "receipt_inconsistent"
+
+
+class ReceiptMismatch(ReceiptError):
+    """The receipt is of another run, job or result, or others hold a different one."""
+
+    code = "receipt_mismatch"
 
 
 class KeyNotGranted(ClfError, PermissionError):

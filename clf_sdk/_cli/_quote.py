@@ -6,14 +6,15 @@ import json
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from clf_sdk._cli._failure import fail
+from clf_sdk._cli._trust import ANCHOR, anchor, enclave_options, enclave_policy
 
 if TYPE_CHECKING:
-    from clf_sdk.attestation import EnclavePolicy, TrustAnchor, VerifiedEnclave
+    from clf_sdk.attestation import VerifiedEnclave
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _REPORT_DATA_BYTES = 64
@@ -61,57 +62,34 @@ def show(file: Path) -> None:
     required=True,
     help="Expected report data, up to 64 bytes; padded with zeros on the right, as SGX tools do.",
 )
-@click.option("--mrenclave", metavar="HEX", help="The measurement to pin.")
-@click.option("--mrsigner", metavar="HEX", help="The signer to pin, with product and SVN.")
-@click.option("--isv-prod-id", type=int, help="The product to pin.")
-@click.option("--min-isv-svn", type=int, help="The lowest security version to accept.")
-@click.option(
-    "--allow-status", "statuses", multiple=True, metavar="S", help="A TCB status beside UpToDate."
-)
+@enclave_options
 @click.option("--at", "at", type=int, metavar="UNIX", help="Time of verification; default: now.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option(
-    "--insecure-simulation",
-    "simulation",
-    metavar="ANCHOR",
-    type=_FILE,
-    help="Trust this simulated root instead of Intel's. Proves nothing about hardware.",
-)
+@ANCHOR
 def verify(
     file: Path,
     collateral_file: Path,
     report_data: str,
-    mrenclave: str | None,
-    mrsigner: str | None,
-    isv_prod_id: int | None,
-    min_isv_svn: int | None,
-    statuses: tuple[str, ...],
     at: int | None,
     simulation: Path | None,
     *,
     as_json: bool,
+    **pins: Any,
 ) -> None:
     """Verify a raw quote; exit 0 with what it proves, or 1 with the reason.
 
     Pin --mrenclave, or --mrsigner with --isv-prod-id and --min-isv-svn: there is no "any enclave".
     """
-    from clf_sdk.attestation import Collateral, EnclavePolicy, verify_quote
+    from clf_sdk.attestation import Collateral, verify_quote
     from clf_sdk.errors import ClfError
 
     try:
-        policy: EnclavePolicy = EnclavePolicy(
-            mrenclave=mrenclave,
-            mrsigner=mrsigner,
-            isv_prod_id=isv_prod_id,
-            min_isv_svn=min_isv_svn,
-            tcb_statuses=frozenset({"UpToDate", *statuses}),
-        )
         enclave = verify_quote(
             file.read_bytes(),
             Collateral.from_file(collateral_file),
-            policy=policy,
+            policy=enclave_policy(**pins),
             report_data=_report_data(report_data),
-            anchor=_anchor(simulation),
+            anchor=anchor(simulation),
             now=int(time.time()) if at is None else at,
         )
     except ClfError as error:
@@ -129,15 +107,6 @@ def _report_data(text: str) -> bytes:
     if len(data) > _REPORT_DATA_BYTES:
         raise InvalidInput(f"--report-data has more than {_REPORT_DATA_BYTES} bytes")
     return data.ljust(_REPORT_DATA_BYTES, b"\0")
-
-
-def _anchor(simulation: Path | None) -> TrustAnchor:
-    from clf_sdk.attestation import TrustAnchor
-
-    if simulation is None:
-        return TrustAnchor.intel()
-    click.echo("INSECURE SIMULATION: this proves nothing about hardware.", err=True)
-    return TrustAnchor.insecure_simulation(simulation)
 
 
 def _print(enclave: VerifiedEnclave, *, as_json: bool) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from clf_sdk._cli._trust import ANCHOR, anchor
+
 if TYPE_CHECKING:
     from clf_sdk import Identity
 
@@ -80,18 +82,28 @@ def run(
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Directory for one Parquet file an output; by default the outputs are printed.",
+    help="Directory for the receipt and one Parquet file an output; by default it is printed.",
 )
+@ANCHOR
 def fetch(
-    run_id: str, profiles: tuple[Path, ...], identity_file: Path | None, output: Path | None
+    run_id: str,
+    profiles: tuple[Path, ...],
+    identity_file: Path | None,
+    output: Path | None,
+    simulation: Path | None,
 ) -> None:
-    """Fetch and decrypt the outputs of a run."""
+    """Fetch, verify and decrypt the outputs of a run."""
     import pyarrow.parquet as pq
 
     import clf_sdk as clf
 
     connections = [clf.connect(profile) for profile in profiles]
-    result = clf.fetch(run_id, connections=connections, identity=_identity(identity_file))
+    result = clf.fetch(
+        run_id,
+        connections=connections,
+        identity=_identity(identity_file),
+        anchor=anchor(simulation),
+    )
     if output is None:
         click.echo(result.summary())
         return
@@ -99,3 +111,5 @@ def fetch(
     for name, table in result.outputs.items():
         pq.write_table(table, output / f"{name}.parquet")
         click.echo(output / f"{name}.parquet")
+    result.receipt.save(output / "receipt.json")
+    click.echo(output / "receipt.json")

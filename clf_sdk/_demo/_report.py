@@ -12,6 +12,8 @@ def as_json(outcome: DemoOutcome) -> dict[str, Any]:
     fit = outcome.result.to_pandas("fit")
     return {
         "mode": outcome.result.mode,
+        "digest": outcome.receipt.job.digest,
+        "receipt_verified": outcome.receipt.digest == outcome.result.receipt.digest,
         "owners": list(outcome.owners),
         "server_pids": list(outcome.server_pids),
         "enclave_pid": outcome.enclave_pid,
@@ -44,6 +46,9 @@ def as_text(outcome: DemoOutcome) -> str:
             f"  {int(fit['rows']):,} people, log-likelihood {fit['log_likelihood']:.2f}; "
             f"largest difference to the pooled fit {outcome.max_abs_difference:.1e}"
         ),
+        "",
+        "Receipt, verified offline by an owner",
+        f"  {outcome.receipt!r}",
         "",
         "Who saw what",
     ]

@@ -41,6 +41,8 @@ class DemoOutcome:
     ----------
     result
         What the analyst fetched.
+    receipt
+        What an owner verified offline, from the file that its server holds.
     reference
         Coefficients of the pooled fit, by term.
     owners, server_pids, enclave_pid
@@ -54,6 +56,7 @@ class DemoOutcome:
     """
 
     result: clf.Result
+    receipt: clf.VerifiedReceipt
     reference: Mapping[str, float]
     owners: tuple[str, ...]
     server_pids: tuple[int, ...]
@@ -186,11 +189,18 @@ def _run(folder: Path, timer: _Timer, cleanup: contextlib.ExitStack) -> DemoOutc
         run = clf.run(job, insecure_simulation=simulation, progress=False)
     with timer("fetch"):
         result = clf.fetch(run, connections=analyst, identity=identity)
+    # Any owner, offline, with the file, the root that it trusts and the program that it reviewed.
+    with timer("verify_receipt"):
+        path = folder / "receipt.json"
+        path.write_bytes(tables["insurer"].connection.receipt(run.id))
+        anchor = clf.TrustAnchor.insecure_simulation(simulation / "anchor.pem")
+        receipt = clf.verify(path, anchor=anchor, policy=program, job=job.digest)
     with timer("pooled_fit"):
         reference = pooled_fit(people)
     events = tuple(run.events)
     return DemoOutcome(
         result=result,
+        receipt=receipt,
         reference=reference,
         owners=tuple(COLUMNS),
         server_pids=pids,

@@ -10,6 +10,7 @@ from clf_sdk.protocol._audit import (
 from clf_sdk.protocol._canonical import Json, canonical_json, digest, parse_json
 from clf_sdk.protocol._document import (
     PROTOCOL_VERSION,
+    Base64,
     Document,
     Identifier,
     Mode,
@@ -17,6 +18,7 @@ from clf_sdk.protocol._document import (
     Sha256,
     Version,
     check_name,
+    check_run,
 )
 from clf_sdk.protocol._identity import (
     IdentityDocument,
@@ -48,6 +50,15 @@ from clf_sdk.protocol._owner import (
 )
 from clf_sdk.protocol._problem import error_from_problem
 from clf_sdk.protocol._profile import Profile, Role, write_private
+from clf_sdk.protocol._receipt import (
+    DisclosureRule,
+    MeasuredProgram,
+    OwnerProof,
+    ReceiptInput,
+    ReceiptOutput,
+    ReceiptPredicate,
+    ReceiptStatement,
+)
 from clf_sdk.protocol._result import (
     RESULT_SIGNATURE,
     ResultEnvelope,
@@ -80,10 +91,12 @@ __all__ = [
     "AuditEntry",
     "AuditExportHeader",
     "AuditProof",
+    "Base64",
     "BlobAccess",
     "Challenge",
     "ColumnDescription",
     "ColumnName",
+    "DisclosureRule",
     "Document",
     "Endpoint",
     "GrantedInput",
@@ -94,17 +107,23 @@ __all__ = [
     "JobDocument",
     "JobInput",
     "Json",
+    "MeasuredProgram",
     "MerkleProof",
     "Mode",
     "Name",
     "Operation",
     "PolicyChange",
     "PolicyUpdate",
+    "OwnerProof",
     "PrivateIdentityDocument",
     "PrivateKeyDocument",
     "Problem",
     "Profile",
     "PublicKeyDocument",
+    "ReceiptInput",
+    "ReceiptOutput",
+    "ReceiptPredicate",
+    "ReceiptStatement",
     "ResultAccess",
     "ResultEnvelope",
     "Role",
@@ -130,6 +149,7 @@ __all__ = [
     "Version",
     "canonical_json",
     "check_name",
+    "check_run",
     "digest",
     "error_from_problem",
     "identity_fingerprint",

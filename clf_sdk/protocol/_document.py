@@ -112,7 +112,7 @@ class Document(BaseModel):
 
     def to_json(self) -> dict[str, Any]:
         """Return the document as JSON values."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", by_alias=True)
 
     def canonical(self) -> bytes:
         """Return the document's canonical JSON."""
@@ -143,6 +143,23 @@ def check_name(name: object, *, what: str) -> str:
             hint="use 1 to 64 lower-case letters, digits, '_', '-' and single '.', "
             "beginning with a letter or digit",
         ) from None
+
+
+_RUN: TypeAdapter[str] = TypeAdapter(Identifier)
+
+
+def check_run(run: object) -> str:
+    """Return a run's id.
+
+    Raises
+    ------
+    InvalidName
+        It is none.
+    """
+    try:
+        return _RUN.validate_python(run, strict=True)
+    except ValidationError:
+        raise InvalidName("a run's id has 32 hex digits", hint="it is the id of the Run") from None
 
 
 def _explain(cls: type[BaseModel], error: ValidationError) -> str:

@@ -23,6 +23,8 @@ from clf_sdk.protocol._rules import Rules
 SESSION_SIGNATURE = "session"
 """Domain of the signature over a session document."""
 
+_YEAR_10000 = 253_402_300_800  # beyond it no calendar can show a time
+
 
 class Challenge(Document):
     """Step 1: the server's nonce."""
@@ -90,7 +92,7 @@ class Session(Document):
     run: Identifier
     job: Sha256
     mode: Mode
-    granted_at: int
+    granted_at: Annotated[int, Field(ge=0, lt=_YEAR_10000)]
     inputs: list[GrantedInput]
     rules: Rules
     access: Sha256

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -13,18 +14,29 @@ from clf_enclave._align import inner_join
 from clf_enclave._disclosure import Disclosure
 from clf_enclave._operations import row_level_outputs, run_operation
 from clf_enclave._pull import TablePull
+from clf_enclave._receipt import make_receipt, put_receipt
 from clf_enclave._results import SealedOutput, put_outputs, seal_outputs
 from clf_enclave._session import OpenSession, RunIdentity, open_session
 from clf_sdk.attestation import EvidenceProvider
 from clf_sdk.errors import NotReady, TicketRefused
 from clf_sdk.keys import PrivateKey, SigningKey
 from clf_sdk.protocol import Endpoint, RunRequest
+from clf_sdk.receipt import SignedReceipt
 
 _MOST_ATTEMPTS = 360
 _PAUSE_SECONDS = 1.0
 
 Report: TypeAlias = Callable[[str, dict[str, Any]], None]
 """``report(event, details)``: what the host may know: never rows, values or counts of people."""
+
+
+@dataclass(frozen=True)
+class _Computed:
+    """Outputs by name, and the row counts that the receipt states."""
+
+    outputs: dict[str, pa.Table]
+    rows: dict[str, int]
+    aligned_rows: int
 
 
 class EnclaveRun:
@@ -95,7 +107,7 @@ class EnclaveRun:
             )
         return tables
 
-    def _compute(self, tables: dict[str, pa.Table]) -> dict[str, pa.Table]:
+    def _compute(self, tables: dict[str, pa.Table]) -> _Computed:
         job = self._identity.job
         started = time.perf_counter()
         aligned = inner_join(tables, job.align.keys)
@@ -112,21 +124,27 @@ class EnclaveRun:
             "computed",
             {"operation": job.operation.name, "seconds": time.perf_counter() - started},
         )
-        return outputs
+        rows = {name: table.num_rows for name, table in tables.items()}
+        return _Computed(outputs, rows, aligned.num_rows)
 
     def _check_outputs(self) -> None:
         job = self._identity.job
         self._disclosure.check_outputs(job, row_level_outputs(job.operation.name))
 
-    def _deliver(self, session: OpenSession, outputs: list[SealedOutput]) -> None:
+    def _deliver(
+        self, session: OpenSession, outputs: list[SealedOutput], receipt: SignedReceipt
+    ) -> None:
         try:
             put_outputs(session, outputs)
+            put_receipt(session, receipt)
         except TicketRefused:
             # A long computation outlives its tickets; a new session proves the enclave again.
-            put_outputs(self._open(session.endpoint), outputs)
+            renewed = self._open(session.endpoint)
+            put_outputs(renewed, outputs)
+            put_receipt(renewed, receipt)
 
     def execute(self) -> None:
-        """Attest, pull, align, compute, seal, and put the results to every owner.
+        """Attest, pull, align, compute, seal, and put results and receipt to every owner.
 
         Raises
         ------
@@ -136,11 +154,19 @@ class EnclaveRun:
         self._report("started", {"run": self._identity.run, "job": self._identity.job.digest})
         sessions = {endpoint.server: self._open(endpoint) for endpoint in self._endpoints}
         self._check_outputs()
-        outputs = self._compute(self._pull(sessions))
+        computed = self._compute(self._pull(sessions))
         started = time.perf_counter()
-        sealed = seal_outputs(self._identity, outputs)
+        sealed = seal_outputs(self._identity, computed.outputs)
+        receipt = make_receipt(
+            self._identity,
+            sessions,
+            sealed,
+            rows=computed.rows,
+            aligned_rows=computed.aligned_rows,
+        )
         for session in sessions.values():
-            self._deliver(session, sealed)
+            self._deliver(session, sealed, receipt)
         self._report(
-            "delivered", {"outputs": list(outputs), "seconds": time.perf_counter() - started}
+            "delivered",
+            {"outputs": list(computed.outputs), "seconds": time.perf_counter() - started},
         )

@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from clf_sdk.errors import ClfError
 from clf_sdk.protocol import PROTOCOL_VERSION, Problem
+from clf_sdk.receipt import MOST_RECEIPT_BYTES
 from clf_server._audit_routes import audit_router
 from clf_server._blobs import BlobEndpoint, UploadEndpoint
 from clf_server._derived import DerivedVersions
@@ -18,6 +19,7 @@ from clf_server._middleware import MOST_JSON_BYTES, RequestGuard
 from clf_server._people_routes import anyone_router, people_router
 from clf_server._policies import Policies
 from clf_server._problems import MEDIA_TYPE, from_http, from_validation, problem_response
+from clf_server._receipt_routes import receipt_router
 from clf_server._results import MOST_OBJECT_BYTES, Results
 from clf_server._state import ServerState
 from clf_server._uploads import Uploads
@@ -27,6 +29,8 @@ from clf_server._vault import Vault
 def _most_bytes(method: str, path: str) -> int | None:
     if method == "PUT" and path.startswith("/v1/uploads/"):
         return None
+    if method == "PUT" and path.endswith("/receipt"):
+        return MOST_RECEIPT_BYTES
     return MOST_OBJECT_BYTES if method == "PUT" else MOST_JSON_BYTES
 
 
@@ -73,6 +77,7 @@ def _create_control(
     derived = DerivedVersions(state, vault)
     app.include_router(enclave_router(state, vault, policies, derived, results))
     app.include_router(people_router(state, policies, uploads, results))
+    app.include_router(receipt_router(state))
     app.include_router(audit_router(state))
     app.add_middleware(RequestGuard, most_bytes=_most_bytes)
     _add_error_handlers(app)

@@ -33,6 +33,8 @@ _STATUS: Mapping[type[ClfError], int] = {
     errors.ConfigurationError: 400,
     errors.SealBroken: 400,
     errors.SignatureInvalid: 400,
+    errors.ServerIdentityMismatch: 400,
+    errors.ReceiptError: 400,
     errors.StorageFull: 507,
 }
 

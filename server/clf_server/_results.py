@@ -12,7 +12,7 @@ from clf_sdk.protocol import RESULT_SIGNATURE, ResultEnvelope, RunResults, Signe
 from clf_server._metadata import StoredResult
 from clf_server._objects import ObjectWriter
 from clf_server._state import ServerState
-from clf_server._tickets import LIFETIME_SECONDS, Ticket
+from clf_server._tickets import LIFETIME_SECONDS
 from clf_server._vault import MANIFEST_NAME
 
 MOST_OBJECT_BYTES = 64 << 20
@@ -38,12 +38,6 @@ class Results:
         self._state = state
         self._staged: dict[str, _Staged] = {}
         self._lock = threading.Lock()
-
-    def _ticket(self, secret: str, run: str) -> Ticket:
-        ticket = self._state.tickets.check(secret)
-        if ticket.signing_key is None or ticket.run != run:
-            raise TicketRefused("the ticket is not for the results of this run")
-        return ticket
 
     def _sweep(self, now: float) -> None:
         """Delete what was staged and never finished."""
@@ -73,7 +67,7 @@ class Results:
         TooLarge
             The output exceeds its limit.
         """
-        self._ticket(secret, run)
+        self._state.tickets.check_for_run(secret, run)
         if name != MANIFEST_NAME and not (name.isascii() and name.isdigit()):
             raise Malformed("an object is called 'manifest' or by the number of its row group")
         now = self._state.monotonic()
@@ -106,7 +100,7 @@ class Results:
         Conflict
             The run has another output of that name.
         """
-        ticket = self._ticket(secret, run)
+        ticket = self._state.tickets.check_for_run(secret, run)
         envelope = signed.envelope
         if (envelope.run, envelope.job, envelope.mode, envelope.output) != (
             ticket.run,

@@ -81,6 +81,19 @@ class TicketStore:
             )
         return ticket
 
+    def check_for_run(self, secret: str, run: str) -> Ticket:
+        """Return what a ticket for the results of a run opens.
+
+        Raises
+        ------
+        TicketRefused
+            It is unknown, too old, or for something else.
+        """
+        ticket = self.check(secret)
+        if ticket.signing_key is None or ticket.run != run:
+            raise TicketRefused("the ticket is not for the results of this run")
+        return ticket
+
 
 def _key(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()

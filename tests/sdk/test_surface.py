@@ -21,10 +21,13 @@ def test_public_surface_is_pinned() -> None:
         "Result",
         "Run",
         "SharedTable",
+        "TrustAnchor",
+        "VerifiedReceipt",
         "connect",
         "fetch",
         "run",
         "share",
+        "verify",
     ]
     assert dir(clf) == sorted(clf.__all__)
     for name in clf.__all__:

@@ -14,6 +14,7 @@ from clf_testing._keyring import MemoryKeyring
 from clf_testing._local import Clock, LocalServer, SealedUpload
 from clf_testing._owner import Owner, execute
 from clf_testing._people import admit, the_analyst
+from clf_testing._receipts import HandmadeRun, job_of, owner_keys, seal_payload
 from clf_testing._relay import Exchange, Relay
 from clf_testing._simulation import Simulation
 
@@ -23,6 +24,7 @@ __all__ = [
     "Clock",
     "Exchange",
     "HandmadeEnclave",
+    "HandmadeRun",
     "LocalServer",
     "MemoryKeyring",
     "Owner",
@@ -34,7 +36,10 @@ __all__ = [
     "endpoint_of",
     "execute",
     "job_input",
+    "job_of",
     "make_job",
+    "owner_keys",
     "run_request",
+    "seal_payload",
     "the_analyst",
 ]

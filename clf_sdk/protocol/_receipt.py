@@ -1,0 +1,142 @@
+"""What a receipt says: an in-toto statement (docs/protocol.md §10.1)."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field
+
+from clf_sdk.errors import FormatTooNew
+from clf_sdk.protocol._document import (
+    Base64,
+    Document,
+    Identifier,
+    Mode,
+    Name,
+    Sha256,
+    Version,
+)
+from clf_sdk.protocol._job import ColumnName, JobDocument
+from clf_sdk.protocol._session import Session
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "urn:clf:receipt:v1"
+_LATER = re.compile(r"urn:clf:receipt:v([2-9]|[1-9][0-9]{1,8})", re.ASCII)
+
+_MOST_OWNERS = _MOST_INPUTS = _MOST_OUTPUTS = _MOST_RECIPIENTS = 64
+_MOST_RULES = 256
+_U16 = Annotated[int, Field(ge=0, le=0xFFFF)]
+_Rows = Annotated[int, Field(ge=0)]
+
+
+class MeasuredProgram(Document):
+    """The program that ran, as its quotes show it."""
+
+    mrenclave: Sha256
+    mrsigner: Sha256
+    isv_prod_id: _U16
+    isv_svn: _U16
+
+
+class OwnerProof(Document):
+    """What the enclave proved to one owner, and what that owner signed in return.
+
+    The evidence is parsed by :mod:`clf_sdk.attestation`.
+    """
+
+    public_key: Base64
+    evidence: dict[str, Any]
+    session: Session
+    signature: Base64
+
+
+class ReceiptInput(Document):
+    """One input as it was used."""
+
+    name: Name
+    server: Sha256
+    table: Name
+    version: Sha256
+    columns: list[ColumnName]
+    rows: _Rows
+
+
+class ReceiptOutput(Document):
+    """One output, and the digests of those to whom it was sealed."""
+
+    name: Name
+    version: Sha256
+    recipients: Annotated[list[Sha256], Field(min_length=1, max_length=_MOST_RECIPIENTS)]
+
+
+class DisclosureRule(Document):
+    """A rule that the program applied to the outputs, and the owners who demanded it."""
+
+    rule: Name
+    owners: Annotated[list[Sha256], Field(max_length=_MOST_OWNERS)]
+    details: dict[str, Any]
+
+
+class ReceiptPredicate(Document):
+    """How the outputs came about."""
+
+    clf: Version
+    type: Literal["receipt"]
+    run: Identifier
+    mode: Mode
+    job: JobDocument
+    program: MeasuredProgram
+    owners: Annotated[list[OwnerProof], Field(min_length=1, max_length=_MOST_OWNERS)]
+    inputs: Annotated[list[ReceiptInput], Field(min_length=1, max_length=_MOST_INPUTS)]
+    aligned_rows: _Rows
+    outputs: Annotated[list[ReceiptOutput], Field(min_length=1, max_length=_MOST_OUTPUTS)]
+    disclosure: Annotated[list[DisclosureRule], Field(max_length=_MOST_RULES)]
+
+
+class ReceiptDigest(Document):
+    """In-toto's digest of a subject: here, an output's dataset version."""
+
+    sha256: Sha256
+
+
+class ReceiptSubject(Document):
+    """An output by name and digest."""
+
+    name: Name
+    digests: Annotated[ReceiptDigest, Field(alias="digest")]
+
+
+class ReceiptStatement(Document):
+    """An in-toto Statement v1 whose predicate is a receipt."""
+
+    statement_type: Annotated[Literal["https://in-toto.io/Statement/v1"], Field(alias="_type")]
+    subject: Annotated[list[ReceiptSubject], Field(min_length=1, max_length=_MOST_OUTPUTS)]
+    predicate_type: Annotated[Literal["urn:clf:receipt:v1"], Field(alias="predicateType")]
+    predicate: ReceiptPredicate
+
+    @classmethod
+    def parse(cls, value: Any) -> Self:
+        """See `Document.parse`."""
+        kind = value.get("predicateType") if isinstance(value, dict) else None
+        if isinstance(kind, str) and _LATER.fullmatch(kind):
+            raise FormatTooNew(
+                f"the receipt is of type {kind}, this side knows {PREDICATE_TYPE}",
+                hint="upgrade CLF on this side",
+            )
+        return super().parse(value)
+
+    @classmethod
+    def about(cls, predicate: ReceiptPredicate) -> Self:
+        """Make the statement that a predicate belongs in: its subjects are the outputs."""
+        return cls.parse(
+            {
+                "_type": STATEMENT_TYPE,
+                "subject": [
+                    {"name": output.name, "digest": {"sha256": output.version}}
+                    for output in predicate.outputs
+                ],
+                "predicateType": PREDICATE_TYPE,
+                "predicate": predicate.to_json(),
+            }
+        )

@@ -1,0 +1,149 @@
+"""What a receipt's own parts must agree on (docs/protocol.md §10.1, steps 4 to 7)."""
+
+from __future__ import annotations
+
+from clf_sdk.attestation import Binding, Evidence
+from clf_sdk.errors import (
+    BindingMismatch,
+    OwnersMismatch,
+    ReceiptInconsistent,
+    ServerIdentityMismatch,
+    SignatureInvalid,
+)
+from clf_sdk.keys import server_id, verify_signature
+from clf_sdk.protocol import (
+    SESSION_SIGNATURE,
+    OwnerProof,
+    ReceiptInput,
+    ReceiptPredicate,
+    ReceiptStatement,
+    Session,
+)
+from clf_sdk.receipt._signed import SignedReceipt
+
+
+def check_receipt(receipt: SignedReceipt) -> list[Evidence]:
+    """Check all that can be checked without an anchor, and return each owner's evidence.
+
+    The quotes are not verified.
+
+    Raises
+    ------
+    OwnersMismatch
+        It does not carry exactly the job's owners.
+    ServerIdentityMismatch
+        A session was not signed by the owner that the job pins.
+    BindingMismatch
+        Evidence or session is of another run, job, server or key.
+    ReceiptInconsistent
+        Inputs or outputs are not what the owners granted and the job asks for.
+    """
+    predicate = receipt.predicate
+
+    # 4. The owners are those that the job pins, and each signed its session.
+    sessions = _check_owners(predicate)
+
+    # 5. Evidence and sessions are of this run and job, and bind the key that signed the receipt.
+    evidence = [Evidence.from_json(owner.evidence) for owner in predicate.owners]
+    _check_bindings(receipt, [each.binding for each in evidence])
+
+    # 6. The inputs are those of the job, as their owners granted them.
+    _check_inputs(predicate, sessions)
+
+    # 7. Statement and predicate name the same outputs, for the job's recipients.
+    _check_outputs(receipt.statement)
+    return evidence
+
+
+def _check_owners(predicate: ReceiptPredicate) -> dict[str, Session]:
+    pinned = predicate.job.servers()
+    found = [owner.session.server for owner in predicate.owners]
+    if missing := [server for server in pinned if server not in found]:
+        raise OwnersMismatch(
+            f"the session of owner {missing[0][:12]}… is missing",
+            hint="without it nothing says that this owner let its data be used",
+        )
+    if found != pinned:
+        raise OwnersMismatch("the sessions are not exactly those of the job's owners, in order")
+    for owner in predicate.owners:
+        _check_signature(owner)
+    return {owner.session.server: owner.session for owner in predicate.owners}
+
+
+def _check_signature(owner: OwnerProof) -> None:
+    session = owner.session
+    problem = ServerIdentityMismatch(
+        f"the session of owner {session.server[:12]}… is not signed by the key that the job pins"
+    )
+    if server_id(owner.public_key) != session.server:
+        raise problem
+    try:
+        verify_signature(owner.public_key, SESSION_SIGNATURE, session.to_json(), owner.signature)
+    except SignatureInvalid as error:
+        raise problem from error
+
+
+def _check_bindings(receipt: SignedReceipt, bindings: list[Binding]) -> None:
+    predicate = receipt.predicate
+    run, job, mode = predicate.run, predicate.job.digest, predicate.mode
+    for owner, binding in zip(predicate.owners, bindings, strict=True):
+        session = owner.session
+        whose = f"owner {session.server[:12]}…"
+        if (session.run, session.job, session.mode) != (run, job, mode):
+            raise BindingMismatch(f"the session of {whose} is of another run, job or mode")
+        if session.binding != binding.report_data.hex():
+            raise BindingMismatch(f"{whose} granted its session to other evidence")
+        named = (binding.server, binding.nonce, binding.run, binding.job)
+        if named != (session.server, session.nonce, run, job):
+            raise BindingMismatch(f"the evidence for {whose} is of another server, run or job")
+        if binding.signing_key != receipt.signing_key:
+            raise BindingMismatch(
+                f"the evidence for {whose} binds another key than the one that signed the receipt"
+            )
+        if binding.hpke != bindings[0].hpke:
+            raise BindingMismatch("the owners gave their keys to different enclaves")
+
+
+def _check_inputs(predicate: ReceiptPredicate, sessions: dict[str, Session]) -> None:
+    job = predicate.job
+    if [entry.name for entry in predicate.inputs] != [entry.name for entry in job.inputs]:
+        raise ReceiptInconsistent("the inputs are not those of the job")
+    for used, asked in zip(predicate.inputs, job.inputs, strict=True):
+        if (used.server, used.table) != (asked.server, asked.table):
+            raise _not_asked(used)
+        if asked.version not in ("latest", used.version):
+            raise _not_asked(used)
+        if asked.columns is not None and used.columns != asked.columns:
+            raise _not_asked(used)
+    granted = {
+        (server, entry.name): (entry.table, entry.version, entry.columns)
+        for server, session in sessions.items()
+        for entry in session.inputs
+    }
+    used_as = {
+        (entry.server, entry.name): (entry.table, entry.version, entry.columns)
+        for entry in predicate.inputs
+    }
+    if used_as != granted or len(granted) != sum(len(each.inputs) for each in sessions.values()):
+        raise ReceiptInconsistent("the inputs are not what the owners granted")
+
+
+def _not_asked(used: ReceiptInput) -> ReceiptInconsistent:
+    return ReceiptInconsistent(
+        f"input {used.name!r} is of another table, version or columns than the job asks for"
+    )
+
+
+def _check_outputs(statement: ReceiptStatement) -> None:
+    predicate = statement.predicate
+    outputs = [(output.name, output.version) for output in predicate.outputs]
+    if outputs != [(subject.name, subject.digests.sha256) for subject in statement.subject]:
+        raise ReceiptInconsistent("the statement's subjects are not the outputs")
+    if len({name for name, _ in outputs}) != len(outputs):
+        raise ReceiptInconsistent("an output is named twice")
+    recipients = [recipient.digest for recipient in predicate.job.recipients]
+    for output in predicate.outputs:
+        if output.recipients != recipients:
+            raise ReceiptInconsistent(
+                f"output {output.name!r} went to others than the job's recipients"
+            )

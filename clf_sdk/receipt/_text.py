@@ -1,0 +1,68 @@
+"""A receipt in words."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+
+from clf_sdk.protocol import MeasuredProgram, ReceiptInput, ReceiptOutput, ReceiptPredicate
+
+
+def describe(predicate: ReceiptPredicate) -> list[tuple[str, str]]:
+    """Return what a receipt says as pairs of a label and a text."""
+    job = predicate.job
+    return [
+        ("run", predicate.run),
+        ("job", f"{job.name}, digest {job.digest}"),
+        ("purpose", job.purpose or "not stated"),
+        ("operation", job.operation.name),
+        ("program", _program(predicate.program)),
+        *(
+            ("owner", f"{owner.session.server}, granted at {_utc(owner.session.granted_at)}")
+            for owner in predicate.owners
+        ),
+        *(("input", _input(entry)) for entry in predicate.inputs),
+        ("aligned", f"{predicate.aligned_rows:,} rows"),
+        *(("output", _output(output)) for output in predicate.outputs),
+        *(
+            ("disclosure", f"{rule.rule}: {json.dumps(rule.details, ensure_ascii=False)}")
+            for rule in predicate.disclosure
+        ),
+    ]
+
+
+def _program(program: MeasuredProgram) -> str:
+    return (
+        f"MRENCLAVE {program.mrenclave}, MRSIGNER {program.mrsigner}, "
+        f"product {program.isv_prod_id}, svn {program.isv_svn}"
+    )
+
+
+def _input(entry: ReceiptInput) -> str:
+    return (
+        f"{entry.name}: table {entry.table} of {entry.server[:12]}…, version {entry.version}, "
+        f"{entry.rows:,} rows of {', '.join(entry.columns)}"
+    )
+
+
+def _output(output: ReceiptOutput) -> str:
+    recipients = ", ".join(f"{recipient[:12]}…" for recipient in output.recipients)
+    return f"{output.name}: version {output.version}, for {recipients}"
+
+
+def as_text(rows: list[tuple[str, str]]) -> str:
+    """Return pairs of a label and a text as lines, control characters escaped."""
+    width = max(len(label) for label, _ in rows)
+    return "\n".join(f"  {label:<{width}}  {printable(text)}" for label, text in rows)
+
+
+def printable(text: str) -> str:
+    """Escape control characters: texts of an analyst must not steer an owner's terminal."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+def _utc(seconds: int) -> str:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%d %H:%M:%SZ")

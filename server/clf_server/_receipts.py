@@ -1,0 +1,99 @@
+"""Receipts: one for each run, put by its enclave (docs/protocol.md §10.1)."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from clf_sdk.errors import Conflict, NotFound, ReceiptMismatch
+from clf_sdk.receipt import SignedReceipt, check_receipt
+from clf_server._state import ServerState
+
+_schema = sa.MetaData()
+_receipts = sa.Table(
+    "receipts",
+    _schema,
+    sa.Column("run", sa.String(32), primary_key=True),
+    sa.Column("receipt", sa.LargeBinary, nullable=False),  # the file, byte for byte
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+)
+
+
+class Receipts:
+    """The receipts that a server holds."""
+
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
+        state.metadata.create(_schema)
+
+    def put(self, secret: str, *, run: str, data: bytes) -> None:
+        """Store the receipt of a run whose outputs are here; the same one again is the first one.
+
+        Raises
+        ------
+        TicketRefused
+            The ticket is not for this run.
+        FormatError, SignatureInvalid, ReceiptError, BindingMismatch, ServerIdentityMismatch
+            It is not a receipt whose parts agree and whose owners signed theirs.
+        ReceiptMismatch
+            It is of another run, job, enclave or result.
+        Conflict
+            The run has another receipt.
+        """
+        ticket = self._state.tickets.check_for_run(secret, run)
+        receipt = SignedReceipt.parse(data)
+        check_receipt(receipt)
+        predicate = receipt.predicate
+        if (predicate.run, predicate.job.digest, predicate.mode, receipt.signing_key) != (
+            ticket.run,
+            ticket.job,
+            ticket.mode,
+            ticket.signing_key,
+        ):
+            raise ReceiptMismatch("the receipt is of another run, job, mode or enclave")
+        here = {
+            stored.output: stored.envelope["version"]
+            for stored in self._state.metadata.results(run)
+        }
+        if here != {output.name: output.version for output in predicate.outputs}:
+            raise ReceiptMismatch(
+                "the receipt names other outputs than this server holds",
+                hint="put all outputs of the run first",
+            )
+        self._store(receipt)
+
+    def _store(self, receipt: SignedReceipt) -> None:
+        state, run = self._state, receipt.predicate.run
+        with state.metadata.transaction() as connection:
+            query = sa.select(_receipts.c.receipt).where(_receipts.c.run == run)
+            stored = connection.execute(query).scalar()
+            if stored == receipt.data:
+                return
+            if stored is not None:
+                raise Conflict(
+                    f"run {run} has another receipt already",
+                    hint="a run has one receipt; start a new run",
+                )
+            connection.execute(
+                sa.insert(_receipts).values(run=run, receipt=receipt.data, created_at=state.now())
+            )
+            details = {"run": run, "job": receipt.predicate.job.digest, "receipt": receipt.digest}
+            state.audit.append("receipt.stored", details, connection=connection)
+
+    def get(self, run: str) -> bytes:
+        """Return the receipt of a run, byte for byte.
+
+        Raises
+        ------
+        NotFound
+            There is none.
+        """
+        with self._state.metadata.reading() as connection:
+            stored = connection.execute(
+                sa.select(_receipts.c.receipt).where(_receipts.c.run == run)
+            ).scalar()
+        if stored is None:
+            raise NotFound(
+                "there is no receipt of this run on this server",
+                hint="an enclave puts it when all outputs are delivered",
+            )
+        return bytes(stored)
