@@ -10,8 +10,8 @@ import click
 
 from clf_sdk._cli._audit import audit
 from clf_sdk._cli._demo import demo
-from clf_sdk._cli._policy import policy
 from clf_sdk._cli._identity import identity
+from clf_sdk._cli._policy import policy
 from clf_sdk._cli._quote import quote
 from clf_sdk._cli._receipt import receipt
 from clf_sdk._cli._simulation import simulation

@@ -52,12 +52,16 @@ class OwnerProof(Document):
 
 
 class ReceiptInput(Document):
-    """One input as it was used."""
+    """One input as it was used.
+
+    ``source`` is the table's dataset version when a row filter made the used version from it.
+    """
 
     name: Name
     server: Sha256
     table: Name
     version: Sha256
+    source: Sha256 | None
     columns: list[ColumnName]
     rows: _Rows
 

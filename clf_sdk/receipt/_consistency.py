@@ -111,17 +111,17 @@ def _check_inputs(predicate: ReceiptPredicate, sessions: dict[str, Session]) -> 
     for used, asked in zip(predicate.inputs, job.inputs, strict=True):
         if (used.server, used.table) != (asked.server, asked.table):
             raise _not_asked(used)
-        if asked.version not in ("latest", used.version):
+        if asked.version not in ("latest", used.source or used.version):
             raise _not_asked(used)
         if asked.columns is not None and used.columns != asked.columns:
             raise _not_asked(used)
     granted = {
-        (server, entry.name): (entry.table, entry.version, entry.columns)
+        (server, entry.name): (entry.table, entry.version, entry.source, entry.columns)
         for server, session in sessions.items()
         for entry in session.inputs
     }
     used_as = {
-        (entry.server, entry.name): (entry.table, entry.version, entry.columns)
+        (entry.server, entry.name): (entry.table, entry.version, entry.source, entry.columns)
         for entry in predicate.inputs
     }
     if used_as != granted or len(granted) != sum(len(each.inputs) for each in sessions.values()):

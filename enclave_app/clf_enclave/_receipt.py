@@ -90,6 +90,7 @@ def _input(session: OpenSession, name: str, rows: int) -> ReceiptInput:
         server=session.session.server,
         table=granted.table,
         version=granted.version,
+        source=granted.source,
         columns=granted.columns,
         rows=rows,
     )

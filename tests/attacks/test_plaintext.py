@@ -65,7 +65,7 @@ def _refuse_what_can_be_refused(
 
 def _secrets(server: ServerProcess, *tickets: str) -> list[bytes]:
     keys = [(server.directory / name).read_bytes() for name in ("identity.key", "kek.key")]
-    tokens = [profile.token.encode() for profile in (server.owner, server.analyst)]
+    tokens = [server.owner.token.encode()]
     encoded = [base64.b64encode(key) for key in keys] + [key.hex().encode() for key in keys]
     return [*keys, *encoded, *tokens, *(ticket.encode() for ticket in tickets)]
 

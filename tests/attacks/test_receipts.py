@@ -80,7 +80,7 @@ def runs(
     )
     endpoints = [owner.endpoint for owner in tables]
     first, second = (execute(job, endpoints, simulation.provider()).run for _ in range(2))
-    connections = clf.connect(clinic.process.analyst), clf.connect(insurer.process.analyst)
+    connections = clf.connect(clinic.relayed_analyst), clf.connect(insurer.relayed_analyst)
     yield Runs(
         owners=(clinic, insurer),
         connections=connections,

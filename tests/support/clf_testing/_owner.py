@@ -64,6 +64,11 @@ class Owner:
         return self._direct(Profile.load(self.directory / "analyst.profile.json"))
 
     @property
+    def relayed_analyst(self) -> Profile:
+        """The analyst's profile, which leads through the relay."""
+        return Profile.load(self.directory / "analyst.profile.json")
+
+    @property
     def server(self) -> str:
         return self.process.owner.server
 

@@ -101,11 +101,13 @@ class HandmadeRun:
                     "table": entry.table,
                     "version_id": "00" * 16,
                     "version": entry.version,
+                    "source": None,
                     "columns": list(entry.columns or ()),
                     "manifest_bytes": 100,
                 }
                 for entry in granted
             ],
+            "rules": {"smallest_group": 1, "row_level": [], "release": "at_once"},
             "access": "00" * 32,
         } | changes
 
@@ -155,6 +157,7 @@ class HandmadeRun:
                         "server": entry.server,
                         "table": entry.table,
                         "version": entry.version,
+                        "source": None,
                         "columns": list(entry.columns or ()),
                         "rows": 8,
                     }
