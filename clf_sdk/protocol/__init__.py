@@ -51,7 +51,7 @@ from clf_sdk.protocol._owner import (
 from clf_sdk.protocol._problem import error_from_problem
 from clf_sdk.protocol._profile import Profile, Role, write_private
 from clf_sdk.protocol._receipt import (
-    DisclosureRule,
+    DisclosureReport,
     MeasuredProgram,
     OwnerProof,
     ReceiptInput,
@@ -96,7 +96,7 @@ __all__ = [
     "Challenge",
     "ColumnDescription",
     "ColumnName",
-    "DisclosureRule",
+    "DisclosureReport",
     "Document",
     "Endpoint",
     "GrantedInput",

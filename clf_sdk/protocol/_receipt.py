@@ -18,6 +18,7 @@ from clf_sdk.protocol._document import (
     Version,
 )
 from clf_sdk.protocol._job import ColumnName, JobDocument
+from clf_sdk.protocol._rules import Rules
 from clf_sdk.protocol._session import Session
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -25,7 +26,6 @@ PREDICATE_TYPE = "urn:clf:receipt:v1"
 _LATER = re.compile(r"urn:clf:receipt:v([2-9]|[1-9][0-9]{1,8})", re.ASCII)
 
 _MOST_OWNERS = _MOST_INPUTS = _MOST_OUTPUTS = _MOST_RECIPIENTS = 64
-_MOST_RULES = 256
 _U16 = Annotated[int, Field(ge=0, le=0xFFFF)]
 _Rows = Annotated[int, Field(ge=0)]
 
@@ -52,10 +52,7 @@ class OwnerProof(Document):
 
 
 class ReceiptInput(Document):
-    """One input as it was used.
-
-    ``source`` is the table's dataset version when a row filter made the used version from it.
-    """
+    """One input as it was used; ``source`` as in `GrantedInput`."""
 
     name: Name
     server: Sha256
@@ -74,12 +71,19 @@ class ReceiptOutput(Document):
     recipients: Annotated[list[Sha256], Field(min_length=1, max_length=_MOST_RECIPIENTS)]
 
 
-class DisclosureRule(Document):
-    """A rule that the program applied to the outputs, and the owners who demanded it."""
+class DisclosureReport(Document):
+    """The rules that the program enforced, and what they had to be enforced on.
 
-    rule: Name
-    owners: Annotated[list[Sha256], Field(max_length=_MOST_OWNERS)]
-    details: dict[str, Any]
+    Attributes
+    ----------
+    rules
+        The tightest of the rules of all owners.
+    row_level
+        Names of the outputs that hold rows of single people.
+    """
+
+    rules: Rules
+    row_level: Annotated[list[Name], Field(max_length=_MOST_OUTPUTS)]
 
 
 class ReceiptPredicate(Document):
@@ -95,7 +99,7 @@ class ReceiptPredicate(Document):
     inputs: Annotated[list[ReceiptInput], Field(min_length=1, max_length=_MOST_INPUTS)]
     aligned_rows: _Rows
     outputs: Annotated[list[ReceiptOutput], Field(min_length=1, max_length=_MOST_OUTPUTS)]
-    disclosure: Annotated[list[DisclosureRule], Field(max_length=_MOST_RULES)]
+    disclosure: DisclosureReport
 
 
 class ReceiptDigest(Document):

@@ -14,9 +14,9 @@ from clf_sdk.keys import server_id, verify_signature
 from clf_sdk.protocol import (
     SESSION_SIGNATURE,
     OwnerProof,
-    ReceiptInput,
     ReceiptPredicate,
     ReceiptStatement,
+    Rules,
     Session,
 )
 from clf_sdk.receipt._signed import SignedReceipt
@@ -50,8 +50,9 @@ def check_receipt(receipt: SignedReceipt) -> list[Evidence]:
     # 6. The inputs are those of the job, as their owners granted them.
     _check_inputs(predicate, sessions)
 
-    # 7. Statement and predicate name the same outputs, for the job's recipients.
+    # 7. The outputs are the subjects, for the job's recipients, under the tightest rules.
     _check_outputs(receipt.statement)
+    _check_disclosure(predicate)
     return evidence
 
 
@@ -109,29 +110,26 @@ def _check_inputs(predicate: ReceiptPredicate, sessions: dict[str, Session]) -> 
     if [entry.name for entry in predicate.inputs] != [entry.name for entry in job.inputs]:
         raise ReceiptInconsistent("the inputs are not those of the job")
     for used, asked in zip(predicate.inputs, job.inputs, strict=True):
-        if (used.server, used.table) != (asked.server, asked.table):
-            raise _not_asked(used)
-        if asked.version not in ("latest", used.source or used.version):
-            raise _not_asked(used)
-        if asked.columns is not None and used.columns != asked.columns:
-            raise _not_asked(used)
-    granted = {
-        (server, entry.name): (entry.table, entry.version, entry.source, entry.columns)
+        if (
+            (used.server, used.table) != (asked.server, asked.table)
+            or asked.version not in ("latest", used.source or used.version)
+            or (asked.columns is not None and used.columns != asked.columns)
+        ):
+            raise ReceiptInconsistent(
+                f"input {used.name!r} is of another table, version or columns than the job asks for"
+            )
+    granted = [
+        (server, entry.name, entry.table, entry.version, entry.source, entry.columns)
         for server, session in sessions.items()
         for entry in session.inputs
-    }
-    used_as = {
-        (entry.server, entry.name): (entry.table, entry.version, entry.source, entry.columns)
+    ]
+    named = [
+        (entry.server, entry.name, entry.table, entry.version, entry.source, entry.columns)
         for entry in predicate.inputs
-    }
-    if used_as != granted or len(granted) != sum(len(each.inputs) for each in sessions.values()):
+    ]
+    # Names are distinct within a job, so the order is decided before anything else is compared.
+    if sorted(granted, key=lambda entry: entry[:2]) != sorted(named, key=lambda entry: entry[:2]):
         raise ReceiptInconsistent("the inputs are not what the owners granted")
-
-
-def _not_asked(used: ReceiptInput) -> ReceiptInconsistent:
-    return ReceiptInconsistent(
-        f"input {used.name!r} is of another table, version or columns than the job asks for"
-    )
 
 
 def _check_outputs(statement: ReceiptStatement) -> None:
@@ -147,3 +145,19 @@ def _check_outputs(statement: ReceiptStatement) -> None:
             raise ReceiptInconsistent(
                 f"output {output.name!r} went to others than the job's recipients"
             )
+
+
+def _check_disclosure(predicate: ReceiptPredicate) -> None:
+    """Check that the rules are no looser than those of any owner, and that they were kept."""
+    report = predicate.disclosure
+    demanded = [owner.session.rules for owner in predicate.owners]
+    if Rules.tightest([report.rules, *demanded]) != report.rules:
+        raise ReceiptInconsistent("the program's rules are looser than those of an owner")
+    if predicate.aligned_rows < report.rules.smallest_group:
+        raise ReceiptInconsistent("the outputs speak of fewer people than the owners allow")
+    outputs = {output.name: output for output in predicate.outputs}
+    for name in report.row_level:
+        if name not in outputs:
+            raise ReceiptInconsistent("the disclosure report is about another output")
+        if not set(outputs[name].recipients) <= set(report.rules.row_level):
+            raise ReceiptInconsistent(f"output {name!r} went to others than the owners allow")

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 
-from clf_sdk.protocol import MeasuredProgram, ReceiptInput, ReceiptOutput, ReceiptPredicate
+from clf_sdk.protocol import (
+    DisclosureReport,
+    MeasuredProgram,
+    ReceiptInput,
+    ReceiptOutput,
+    ReceiptPredicate,
+)
 
 
 def describe(predicate: ReceiptPredicate) -> list[tuple[str, str]]:
@@ -24,10 +29,7 @@ def describe(predicate: ReceiptPredicate) -> list[tuple[str, str]]:
         *(("input", _input(entry)) for entry in predicate.inputs),
         ("aligned", f"{predicate.aligned_rows:,} rows"),
         *(("output", _output(output)) for output in predicate.outputs),
-        *(
-            ("disclosure", f"{rule.rule}: {json.dumps(rule.details, ensure_ascii=False)}")
-            for rule in predicate.disclosure
-        ),
+        ("rules", _rules(predicate.disclosure)),
     ]
 
 
@@ -39,15 +41,26 @@ def _program(program: MeasuredProgram) -> str:
 
 
 def _input(entry: ReceiptInput) -> str:
+    filtered = "" if entry.source is None else f" (filtered from {entry.source})"
     return (
-        f"{entry.name}: table {entry.table} of {entry.server[:12]}…, version {entry.version}, "
-        f"{entry.rows:,} rows of {', '.join(entry.columns)}"
+        f"{entry.name}: table {entry.table} of {entry.server[:12]}…, version {entry.version}"
+        f"{filtered}, {entry.rows:,} rows of {', '.join(entry.columns)}"
     )
 
 
 def _output(output: ReceiptOutput) -> str:
     recipients = ", ".join(f"{recipient[:12]}…" for recipient in output.recipients)
     return f"{output.name}: version {output.version}, for {recipients}"
+
+
+def _rules(report: DisclosureReport) -> str:
+    rules = report.rules
+    people = "rows of single people in " + ", ".join(report.row_level)
+    return (
+        f"groups of at least {rules.smallest_group}; "
+        f"{people if report.row_level else 'no rows of single people'}; "
+        f"released {'at once' if rules.release == 'at_once' else 'after review'}"
+    )
 
 
 def as_text(rows: list[tuple[str, str]]) -> str:

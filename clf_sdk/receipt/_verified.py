@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from clf_sdk.attestation import VerifiedEnclave
 from clf_sdk.protocol import (
-    DisclosureRule,
+    DisclosureReport,
     JobDocument,
     MeasuredProgram,
     Mode,
@@ -105,9 +105,9 @@ class VerifiedReceipt:
         return tuple(self.signed.predicate.outputs)
 
     @property
-    def disclosure(self) -> tuple[DisclosureRule, ...]:
-        """Rules that the program applied to the outputs."""
-        return tuple(self.signed.predicate.disclosure)
+    def disclosure(self) -> DisclosureReport:
+        """The rules that the program enforced on the outputs."""
+        return self.signed.predicate.disclosure
 
     @property
     def signing_key(self) -> bytes:

@@ -46,7 +46,7 @@ def verify(
     4. The owners are those that the job pins, and each signed its session.
     5. Evidence and sessions are of this run and job, and bind the key that signed the receipt.
     6. The inputs are those of the job, as their owners granted them.
-    7. Statement and predicate name the same outputs, for the job's recipients.
+    7. The outputs are the subjects, for the job's recipients, under the tightest rules.
     8. Run and job are those that were asked for.
     9. The mode is the anchor's, and every quote holds under it and the policy.
     10. All quotes show one program: the one that the receipt names and the job allows.

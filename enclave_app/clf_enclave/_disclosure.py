@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import pyarrow as pa
 
 from clf_sdk.errors import PolicyRefused
-from clf_sdk.protocol import JobDocument, Rules
+from clf_sdk.protocol import DisclosureReport, JobDocument, Rules
 
 
 class Disclosure:
@@ -50,6 +50,20 @@ class Disclosure:
                 rule="row_level",
                 hint="name only recipients that all owners allow, or choose another operation",
             )
+
+    def report(self, outputs: Iterable[str], row_level: Collection[str]) -> DisclosureReport:
+        """Say what was enforced, for the receipt.
+
+        Parameters
+        ----------
+        outputs
+            Names of the outputs.
+        row_level
+            Names of the operation's outputs that hold rows of single people.
+        """
+        return DisclosureReport(
+            rules=self.rules, row_level=[name for name in outputs if name in row_level]
+        )
 
     def check_group(self, people: pa.Table) -> None:
         """Check that a result would speak of enough people.

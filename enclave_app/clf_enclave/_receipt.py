@@ -9,6 +9,7 @@ from clf_enclave._session import OpenSession, RunIdentity
 from clf_enclave._transport import control_channel
 from clf_sdk.attestation import parse_quote
 from clf_sdk.protocol import (
+    DisclosureReport,
     MeasuredProgram,
     OwnerProof,
     ReceiptInput,
@@ -25,6 +26,7 @@ def make_receipt(
     *,
     rows: Mapping[str, int],
     aligned_rows: int,
+    disclosure: DisclosureReport,
 ) -> SignedReceipt:
     """Say how the outputs came about, and sign it with the key that the quotes bind.
 
@@ -40,6 +42,8 @@ def make_receipt(
         Rows that were pulled, by input.
     aligned_rows
         Rows on which the operation worked.
+    disclosure
+        The rules that were enforced.
     """
     job = identity.job
     proofs = [sessions[server] for server in job.servers()]
@@ -78,7 +82,7 @@ def make_receipt(
             )
             for output in outputs
         ],
-        disclosure=[],
+        disclosure=disclosure,
     )
     return SignedReceipt.sign(predicate, identity.signing)
 

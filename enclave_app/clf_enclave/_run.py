@@ -163,6 +163,9 @@ class EnclaveRun:
             sealed,
             rows=computed.rows,
             aligned_rows=computed.aligned_rows,
+            disclosure=self._disclosure.report(
+                computed.outputs, row_level_outputs(self._identity.job.operation.name)
+            ),
         )
         for session in sessions.values():
             self._deliver(session, sealed, receipt)

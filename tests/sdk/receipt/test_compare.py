@@ -21,13 +21,13 @@ def test_two_receipts_of_one_run_differ_where_they_differ(made: HandmadeRun) -> 
     predicate = statement["predicate"]
     predicate["inputs"][1]["rows"] = 9
     predicate["inputs"][0]["columns"].append("x9")
-    predicate["disclosure"].append({"rule": "r", "owners": [], "details": {}})
+    predicate["disclosure"]["row_level"].append("fit")
     found = compare_receipts(first, made.seal(statement))
     assert (found.same, found.same_run, found.same_job) == (False, True, True)
     assert {(each.place, each.first, each.second) for each in found.differences} == {
         ("predicate.inputs[0].columns[2]", None, '"x9"'),
         ("predicate.inputs[1].rows", "8", "9"),
-        ("predicate.disclosure[0]", None, '{"rule": "r", "owners": [], "details": {}}'),
+        ("predicate.disclosure.row_level[0]", None, '"fit"'),
     }
     assert repr(found) == "Comparison(two receipts of one run, 3 differences)"
 

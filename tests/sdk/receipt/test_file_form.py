@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from clf_sdk.errors import ClfError, FormatTooNew, Malformed, SignatureInvalid, TooLarge
 from clf_sdk.keys import SigningKey
-from clf_sdk.protocol import DisclosureRule, canonical_json
+from clf_sdk.protocol import canonical_json
 from clf_sdk.receipt import MOST_RECEIPT_BYTES, SignedReceipt
 from clf_testing import HandmadeRun, seal_payload
 
@@ -229,6 +229,7 @@ def test_file_over_the_limit_is_too_large(made: HandmadeRun) -> None:
     with pytest.raises(TooLarge):
         made.verify(b" " * (MOST_RECEIPT_BYTES + 1))
     predicate = SignedReceipt.parse(made.seal()).predicate
-    rule = DisclosureRule(rule="r", owners=[], details={"text": "x" * MOST_RECEIPT_BYTES})
+    evidence = {"text": "x" * MOST_RECEIPT_BYTES}
+    owner = predicate.owners[0].model_copy(update={"evidence": evidence})
     with pytest.raises(TooLarge):
-        SignedReceipt.sign(predicate.model_copy(update={"disclosure": [rule]}), made.signing)
+        SignedReceipt.sign(predicate.model_copy(update={"owners": [owner]}), made.signing)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,15 @@ from clf_sdk.errors import (
     ServerIdentityMismatch,
 )
 from clf_sdk.keys import PrivateKey, SigningKey
-from clf_testing import MRENCLAVE, HandmadeRun, Simulation, allowed_enclave, job_of, owner_keys
+from clf_testing import (
+    MRENCLAVE,
+    RULES,
+    HandmadeRun,
+    Simulation,
+    allowed_enclave,
+    job_of,
+    owner_keys,
+)
 
 Change = Callable[[dict[str, Any]], Any]
 DAY = 86_400
@@ -511,6 +519,76 @@ def test_output_named_twice_is_refused(made: HandmadeRun) -> None:
     statement["predicate"]["outputs"] *= 2
     statement["subject"] *= 2
     with pytest.raises(ReceiptInconsistent, match="twice"):
+        made.verify(made.seal(statement))
+
+
+# -- rules ----------------------------------------------------------------------------------------
+
+
+def _under(
+    made: HandmadeRun, *, aligned_rows: int = 7, of_people: Sequence[str] = (), **rules: Any
+) -> bytes:
+    """Return a receipt whose program enforced other rules than owners demanded."""
+    statement = made.statement()
+    predicate = statement["predicate"]
+    predicate["aligned_rows"] = aligned_rows
+    predicate["disclosure"] = {"rules": RULES | rules, "row_level": list(of_people)}
+    return made.seal(statement)
+
+
+def test_rules_are_no_looser_than_those_of_any_owner(made: HandmadeRun) -> None:
+    assert made.verify(_under(made, smallest_group=7)).disclosure.rules.smallest_group == 7
+    assert made.verify(_under(made, release="review")).disclosure.rules.release == "review"
+    recipient = made.job.recipients[0].digest
+    for looser in ({"smallest_group": 4}, {"row_level": [recipient]}):
+        with pytest.raises(ReceiptInconsistent, match="looser"):
+            made.verify(_under(made, **looser))
+    statement = made.statement()
+    demanding = RULES | {"release": "review"}
+    statement["predicate"]["owners"][1] = made.proof(made.owners[1], rules=demanding)
+    with pytest.raises(ReceiptInconsistent, match="looser"):
+        made.verify(made.seal(statement))
+
+
+def test_outputs_speak_of_as_many_people_as_the_rules_demand(made: HandmadeRun) -> None:
+    assert made.verify(_under(made, aligned_rows=5)).aligned_rows == 5
+    with pytest.raises(ReceiptInconsistent, match="fewer people"):
+        made.verify(_under(made, aligned_rows=4))
+
+
+def test_rows_of_people_went_to_those_whom_every_owner_allows(made: HandmadeRun) -> None:
+    with pytest.raises(ReceiptInconsistent, match="'fit' went to others"):
+        made.verify(_under(made, of_people=["fit"]))
+    with pytest.raises(ReceiptInconsistent, match="another output"):
+        made.verify(_under(made, of_people=["other"]))
+    allowed = RULES | {"row_level": [made.job.recipients[0].digest]}
+    statement = made.statement()
+    predicate = statement["predicate"]
+    predicate["owners"] = [made.proof(owner, rules=allowed) for owner in made.owners]
+    predicate["disclosure"] = {"rules": allowed, "row_level": ["fit"]}
+    receipt = made.verify(made.seal(statement))
+    assert receipt.disclosure.row_level == ["fit"]
+    assert "rows of single people in fit" in receipt.summary()
+
+
+# -- row filters ----------------------------------------------------------------------------------
+
+
+def test_filtered_input_names_the_version_that_it_was_made_from(made: HandmadeRun) -> None:
+    owner = made.owners[0]
+    statement = made.statement()
+    predicate = statement["predicate"]
+    granted = made.session(made.evidence(made.binding(owner)))["inputs"][0]
+    filtered = {"version": "dd" * 32, "source": granted["version"]}
+    predicate["owners"][0] = made.proof(owner, inputs=[granted | filtered])
+    with pytest.raises(ReceiptInconsistent, match="what the owners granted"):
+        made.verify(made.seal(statement))
+    predicate["inputs"][0] |= filtered
+    receipt = made.verify(made.seal(statement))
+    assert (receipt.inputs[0].version, receipt.inputs[0].source) == tuple(filtered.values())
+    assert f"filtered from {granted['version']}" in receipt.summary()
+    predicate["inputs"][0]["source"] = "ee" * 32
+    with pytest.raises(ReceiptInconsistent):
         made.verify(made.seal(statement))
 
 

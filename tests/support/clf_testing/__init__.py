@@ -14,13 +14,14 @@ from clf_testing._keyring import MemoryKeyring
 from clf_testing._local import Clock, LocalServer, SealedUpload
 from clf_testing._owner import Owner, execute
 from clf_testing._people import admit, the_analyst
-from clf_testing._receipts import HandmadeRun, job_of, owner_keys, seal_payload
+from clf_testing._receipts import RULES, HandmadeRun, job_of, owner_keys, seal_payload
 from clf_testing._relay import Exchange, Relay
 from clf_testing._simulation import Simulation
 
 __all__ = [
     "GLM",
     "MRENCLAVE",
+    "RULES",
     "Clock",
     "Exchange",
     "HandmadeEnclave",

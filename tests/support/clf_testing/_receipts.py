@@ -19,6 +19,7 @@ from clf_sdk.protocol import SESSION_SIGNATURE, JobDocument, canonical_json
 from clf_testing._jobs import MRENCLAVE, job_input, make_job
 from clf_testing._simulation import PROD_ID, SVN, Simulation
 
+RULES: dict[str, Any] = {"smallest_group": 5, "row_level": [], "release": "at_once"}
 _PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
 
@@ -107,7 +108,7 @@ class HandmadeRun:
                 }
                 for entry in granted
             ],
-            "rules": {"smallest_group": 1, "row_level": [], "release": "at_once"},
+            "rules": dict(RULES),
             "access": "00" * 32,
         } | changes
 
@@ -168,7 +169,7 @@ class HandmadeRun:
                     {"name": name, "version": version, "recipients": recipients}
                     for name, version in self.versions.items()
                 ],
-                "disclosure": [],
+                "disclosure": {"rules": dict(RULES), "row_level": []},
             },
         }
 
