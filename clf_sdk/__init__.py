@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from clf_sdk._identity import Identity
     from clf_sdk._job import GLM, Job
     from clf_sdk._public_identity import PublicIdentity
+    from clf_sdk._release import Release, Releases, releases
     from clf_sdk._result import Result
     from clf_sdk._run import Run, run
     from clf_sdk._share import share
@@ -33,6 +34,8 @@ __all__ = [
     "Job",
     "Policy",
     "PublicIdentity",
+    "Release",
+    "Releases",
     "Result",
     "Run",
     "SharedTable",
@@ -40,6 +43,7 @@ __all__ = [
     "VerifiedReceipt",
     "connect",
     "fetch",
+    "releases",
     "run",
     "share",
     "verify",
@@ -54,6 +58,8 @@ _HOME = {
     "Job": "_job",
     "Policy": "policy",
     "PublicIdentity": "_public_identity",
+    "Release": "_release",
+    "Releases": "_release",
     "Result": "_result",
     "Run": "_run",
     "SharedTable": "_table",
@@ -61,6 +67,7 @@ _HOME = {
     "VerifiedReceipt": "receipt",
     "connect": "_connection",
     "fetch": "_fetch",
+    "releases": "_release",
     "run": "_run",
     "share": "_share",
     "verify": "receipt",

@@ -3,34 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import pyarrow as pa
+from typing import Any
 
 from clf_sdk._connection import Connection, connections_to
 from clf_sdk._identity import Identity
-from clf_sdk._result import Result
+from clf_sdk._job import Job
+from clf_sdk._result import Output, Result
 from clf_sdk._run import Run
 from clf_sdk.attestation import EnclavePolicy, TrustAnchor
 from clf_sdk.errors import (
     ConfigurationError,
     NotFound,
     ReceiptMismatch,
+    ReleasePending,
     SealBroken,
 )
-from clf_sdk.keys import derive_column_key, derive_manifest_key, verify_signature
+from clf_sdk.keys import (
+    derive_column_key,
+    derive_manifest_key,
+    derive_output_key,
+    verify_signature,
+)
 from clf_sdk.protocol import (
     RESULT_SIGNATURE,
+    HeldResult,
+    ReleaseShare,
     ResultEnvelope,
+    RunList,
     RunResults,
+    SealedMessage,
     SignedResult,
     check_run,
     result_key_info,
+    share_info,
 )
 from clf_sdk.receipt import VerifiedReceipt, verify
-from clf_sdk.sealed import open_manifest, open_table
+from clf_sdk.sealed import open_document, open_manifest, open_table
 
 
-def _outputs(connection: Connection, run: str) -> list[SignedResult]:
+def _outputs(connection: Connection, run: str) -> list[HeldResult]:
     """Return the outputs that one owner holds, in the order of the run's outputs."""
     listed = connection.http.ask(RunResults, "GET", f"/v1/results/{run}")
     found = {entry.envelope.output: entry for entry in listed.outputs}
@@ -48,11 +59,16 @@ def _outputs(connection: Connection, run: str) -> list[SignedResult]:
     return [found[name] for name in names]
 
 
+def _signed(outputs: Sequence[HeldResult]) -> list[SignedResult]:
+    """Return outputs without what each owner says of its own."""
+    return [SignedResult(envelope=held.envelope, signature=held.signature) for held in outputs]
+
+
 def _agreed(connections: Sequence[Connection], run: str) -> list[SignedResult]:
     """Return the run's outputs, which all owners must hold alike."""
-    first = _outputs(connections[0], run)
+    first = _signed(_outputs(connections[0], run))
     for other in connections[1:]:
-        if _outputs(other, run) != first:
+        if _signed(_outputs(other, run)) != first:
             raise SealBroken(
                 f"{connections[0].name!r} and {other.name!r} hold different results of this run",
                 hint="trust neither; ask both owners",
@@ -91,17 +107,10 @@ def _check_outputs(receipt: VerifiedReceipt, outputs: Sequence[SignedResult]) ->
         raise ReceiptMismatch("the results are not those that the receipt names")
 
 
-def _table_key(envelope: ResultEnvelope, identity: Identity) -> bytes:
-    info = result_key_info(
-        run=envelope.run,
-        job=envelope.job,
-        output=envelope.output,
-        version=envelope.version,
-        recipient=identity.id,
-    )
-    for sealed in envelope.keys:
+def _opened(sealed: Sequence[SealedMessage], identity: Identity, info: dict[str, Any]) -> bytes:
+    for entry in sealed:
         try:
-            return identity.open(sealed.to_json(), info=info)
+            return identity.open(entry.to_json(), info=info)
         except SealBroken:
             continue  # sealed to another recipient
     raise SealBroken(
@@ -110,19 +119,81 @@ def _table_key(envelope: ResultEnvelope, identity: Identity) -> bytes:
     )
 
 
-def _open(connection: Connection, envelope: ResultEnvelope, identity: Identity) -> pa.Table:
+def _shares(
+    outputs: Sequence[SignedResult], connections: Sequence[Connection]
+) -> dict[tuple[str, str], ReleaseShare]:
+    """Collect every owner's share of the outputs' keys, by output and server.
+
+    Raises
+    ------
+    ReleaseRefused
+        An owner refused; nothing will change that.
+    ReleasePending
+        Owners have yet to release outputs; the message names them all.
+    """
+    by_server = {connection.server: connection for connection in connections}
+    shares, pending = {}, []
+    for signed in outputs:
+        envelope = signed.envelope
+        for server in envelope.reviewers:
+            connection = by_server[server]
+            path = f"/v1/results/{envelope.run}/{envelope.output}/share"
+            try:
+                share = connection.http.ask(ReleaseShare, "GET", path)
+            except ReleasePending:
+                pending.append(f"{connection.name} ({envelope.output})")
+            else:
+                shares[envelope.output, server] = share
+    if pending:
+        raise ReleasePending(
+            f"waiting for the release by: {', '.join(pending)}",
+            hint="ask these owners to look at `clf release list`, then fetch again",
+        )
+    return shares
+
+
+def _output_key(
+    envelope: ResultEnvelope, shares: dict[tuple[str, str], ReleaseShare], identity: Identity
+) -> bytes:
+    info = result_key_info(
+        run=envelope.run,
+        job=envelope.job,
+        output=envelope.output,
+        version=envelope.version,
+        recipient=identity.id,
+    )
+    base = _opened(envelope.keys, identity, info)
+    parts = [
+        _opened(
+            shares[envelope.output, server].keys,
+            identity,
+            share_info(envelope, server=server, recipient=identity.id),
+        )
+        for server in envelope.reviewers
+    ]
+    return derive_output_key(base, parts, envelope.version_id)
+
+
+def _open(connection: Connection, envelope: ResultEnvelope, key: bytes) -> Output:
     base = f"/v1/results/{envelope.run}/{envelope.output}"
-    table_key = _table_key(envelope, identity)
+    if envelope.kind == "document":
+        document: dict[str, Any] = open_document(
+            connection.http.send("GET", f"{base}/document"),
+            output=envelope.output,
+            output_key=key,
+            version_id=envelope.version_id,
+            expected_version=envelope.version,
+        )
+        return document
     manifest = open_manifest(
         connection.http.send("GET", f"{base}/manifest"),
-        manifest_key=derive_manifest_key(table_key, envelope.version_id),
+        manifest_key=derive_manifest_key(key, envelope.version_id),
         table=envelope.output,
         version_id=envelope.version_id,
         expected_version=envelope.version,
     )
     keys = {
-        name: derive_column_key(table_key, envelope.version_id, name)
-        for name in manifest.schema.names
+        name: derive_column_key(key, envelope.version_id, name) for name in manifest.schema.names
     }
 
     def pull(name: str, start: int, stop: int) -> bytes:
@@ -132,8 +203,28 @@ def _open(connection: Connection, envelope: ResultEnvelope, identity: Identity) 
     return open_table(manifest, keys, pull)
 
 
+def _newest_run(job: str, connections: Sequence[Connection]) -> str:
+    """Return the newest run of a job of which every owner holds results."""
+    listed = [
+        connection.http.ask(RunList, "GET", "/v1/results", params={"job": job}).runs
+        for connection in connections
+    ]
+    everywhere = set.intersection(*({entry.run for entry in runs} for runs in listed))
+    for entry in listed[0]:
+        if entry.run in everywhere:
+            return entry.run
+    lacking = [
+        connection.name for connection, runs in zip(connections, listed, strict=True) if not runs
+    ]
+    raise NotFound(
+        "no run of this job has delivered results to all owners"
+        + (f"; there are none at: {', '.join(lacking)}" if lacking else ""),
+        hint="run it first: clf.run(job)",
+    )
+
+
 def fetch(
-    run: Run | str,
+    run: Run | Job | str,
     *,
     connections: Sequence[Connection] | None = None,
     identity: Identity | None = None,
@@ -148,7 +239,7 @@ def fetch(
     Parameters
     ----------
     run
-        From `run`, or a run's id.
+        From `run`, a job (then its newest run), or a run's id.
     connections
         To the servers of the job's owners; by default those that this process has made. A run's id
         alone does not say who the owners are, so it needs them.
@@ -174,15 +265,23 @@ def fetch(
         Owners hold different receipts, or results of another run or job.
     SealBroken
         Owners hold different results, or the result was sealed to another identity.
+    ReleasePending
+        Owners have yet to release outputs; it names them.
+    ReleaseRefused
+        An owner refused to release an output, for good.
     ReceiptError, AttestationError
         The receipt does not hold; see `verify`.
     """
-    if isinstance(run, Run):
-        run_id, job = run.id, run.job.digest
-        anchor = run.anchor if anchor is None else anchor
-        servers = run.job.document.servers()
-        given = list(connections_to(servers) if connections is None else connections)
-        _check_connected(servers, given)
+    if isinstance(run, Run | Job):
+        document = run.job.document if isinstance(run, Run) else run.document
+        given = list(connections_to(document.servers()) if connections is None else connections)
+        _check_connected(document.servers(), given)
+        job: str | None = document.digest
+        if isinstance(run, Run):
+            run_id = run.id
+            anchor = run.anchor if anchor is None else anchor
+        else:
+            run_id = _newest_run(document.digest, given)
     else:
         run_id, job, given = check_run(run), None, list(connections or [])
         if not given:
@@ -196,7 +295,13 @@ def fetch(
     _check_connected(receipt.job.servers(), given)
     _check_outputs(receipt, outputs)
     mine = Identity.mine() if identity is None else identity
-    opened = {each.envelope.output: _open(given[0], each.envelope, mine) for each in outputs}
+    shares = _shares(outputs, given)
+    opened = {
+        each.envelope.output: _open(
+            given[0], each.envelope, _output_key(each.envelope, shares, mine)
+        )
+        for each in outputs
+    }
     return Result(receipt=receipt, outputs=opened)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 _SIMULATION = "INSECURE SIMULATION: no hardware vouches for this result"
 
 
+Output: TypeAlias = "pa.Table | dict[str, Any]"
+"""A table, or a document: a JSON object."""
+
+
 @dataclass(frozen=True)
 class Result:
     """The outputs of a run, decrypted; from `fetch`.
@@ -28,11 +32,11 @@ class Result:
     receipt
         How they came about, verified.
     outputs
-        Tables by name.
+        Tables and documents by name.
     """
 
     receipt: VerifiedReceipt
-    outputs: Mapping[str, pa.Table] = field(repr=False)
+    outputs: Mapping[str, Output] = field(repr=False)
 
     def __repr__(self) -> str:
         names = ", ".join(self.outputs)
@@ -54,8 +58,16 @@ class Result:
         """``"dcap"``, or ``"simulation"`` when no hardware vouches for the run."""
         return self.receipt.mode
 
+    def _find(self, output: str | None) -> Output:
+        name = next(iter(self.outputs)) if output is None else output
+        if name not in self.outputs:
+            raise NotFound(
+                f"the result has no output {name!r}", hint=f"it has: {', '.join(self.outputs)}"
+            )
+        return self.outputs[name]
+
     def to_arrow(self, output: str | None = None) -> pa.Table:
-        """Return an output as an Arrow table.
+        """Return an output as an Arrow table; a document becomes a table of one row.
 
         Parameters
         ----------
@@ -67,12 +79,25 @@ class Result:
         NotFound
             There is no such output.
         """
-        name = next(iter(self.outputs)) if output is None else output
-        if name not in self.outputs:
-            raise NotFound(
-                f"the result has no output {name!r}", hint=f"it has: {', '.join(self.outputs)}"
-            )
-        return self.outputs[name]
+        found = self._find(output)
+        return found if isinstance(found, pa.Table) else pa.Table.from_pylist([found])
+
+    def to_dict(self, output: str | None = None) -> dict[str, Any]:
+        """Return an output as a dictionary: a document as it is, a table by columns.
+
+        Parameters
+        ----------
+        output
+            Name of the output; by default the first one.
+
+        Raises
+        ------
+        NotFound
+            There is no such output.
+        """
+        found = self._find(output)
+        whole: dict[str, Any] = found.to_pydict() if isinstance(found, pa.Table) else dict(found)
+        return whole
 
     def to_pandas(self, output: str | None = None) -> pd.DataFrame:
         """Return an output as a data frame.

@@ -55,6 +55,8 @@ the operator. Messages never contain a cell value, a key or a token. ::
     │   ├── PolicyRefused                        a rule of the owner's policy; ``rule`` names it
     │   ├── PolicyWidened                        a new policy allows more, and nobody said so
     │   ├── PolicyTampered                       a stored policy is not what the owner set
+    │   ├── ReleasePending                       an owner has yet to release the output
+    │   ├── ReleaseRefused                       an owner refused to release the output
     │   ├── AnalystRefused                       not the analyst whose job it is, or not known
     │   ├── JobNotApproved                       the owner has not approved the job
     │   ├── JobRefused                           the owner refused the job
@@ -443,6 +445,18 @@ class PolicyTampered(AccessDenied):
     """A policy on the server's disk is not the one that the owner set."""
 
     code = "policy_tampered"
+
+
+class ReleasePending(AccessDenied):
+    """An owner has yet to release the output."""
+
+    code = "release_pending"
+
+
+class ReleaseRefused(AccessDenied):
+    """An owner refused to release the output, for good."""
+
+    code = "release_refused"
 
 
 class AnalystRefused(AccessDenied):

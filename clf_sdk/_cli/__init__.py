@@ -14,13 +14,26 @@ from clf_sdk._cli._identity import identity
 from clf_sdk._cli._policy import policy
 from clf_sdk._cli._quote import quote
 from clf_sdk._cli._receipt import receipt
+from clf_sdk._cli._release import release
 from clf_sdk._cli._simulation import simulation
 from clf_sdk._cli._verbs import fetch, run, share
 from clf_sdk.errors import ClfError
 
 _OWN: dict[str, click.Command] = {
     command.name or "": command
-    for command in (audit, demo, fetch, identity, policy, quote, receipt, run, share, simulation)
+    for command in (
+        audit,
+        demo,
+        fetch,
+        identity,
+        policy,
+        quote,
+        receipt,
+        release,
+        run,
+        share,
+        simulation,
+    )
 }
 
 

@@ -108,8 +108,13 @@ def fetch(
         click.echo(result.summary())
         return
     output.mkdir(parents=True, exist_ok=True)
-    for name, table in result.outputs.items():
-        pq.write_table(table, output / f"{name}.parquet")
-        click.echo(output / f"{name}.parquet")
+    for name, found in result.outputs.items():
+        if isinstance(found, dict):
+            path = output / f"{name}.json"
+            path.write_text(json.dumps(found, indent=2) + "\n")
+        else:
+            path = output / f"{name}.parquet"
+            pq.write_table(found, path)
+        click.echo(path)
     result.receipt.save(output / "receipt.json")
     click.echo(output / "receipt.json")

@@ -3,7 +3,9 @@
 from clf_sdk.keys._derive import (
     KEY_BYTES,
     derive_column_key,
+    derive_document_key,
     derive_manifest_key,
+    derive_output_key,
     derive_policy_key,
 )
 from clf_sdk.keys._hpke import CLASSIC, HYBRID, PrivateKey, PublicKey
@@ -17,7 +19,9 @@ __all__ = [
     "PublicKey",
     "SigningKey",
     "derive_column_key",
+    "derive_document_key",
     "derive_manifest_key",
+    "derive_output_key",
     "derive_policy_key",
     "server_id",
     "verify_note",

@@ -1,6 +1,8 @@
-"""Keys of one table version, derived from its table key (docs/protocol.md §4.1)."""
+"""Keys that are derived from other keys (docs/protocol.md §4.1, §10.2)."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -9,6 +11,8 @@ KEY_BYTES = 32
 _COLUMN = b"clf/1 column\x00"
 _MANIFEST = b"clf/1 manifest"
 _POLICY = b"clf/1 policy"
+_DOCUMENT = b"clf/1 document"
+_OUTPUT = b"clf/1 output"
 
 
 def _derive(table_key: bytes, version_id: str, info: bytes) -> bytes:
@@ -31,3 +35,28 @@ def derive_manifest_key(table_key: bytes, version_id: str) -> bytes:
 def derive_policy_key(table_key: bytes, version_id: str) -> bytes:
     """Key under which a server authenticates the policy of one table version, 32 bytes."""
     return _derive(table_key, version_id, _POLICY)
+
+
+def derive_document_key(output_key: bytes, version_id: str) -> bytes:
+    """Key of an output that is a document, 32 bytes."""
+    return _derive(output_key, version_id, _DOCUMENT)
+
+
+def derive_output_key(base: bytes, shares: Sequence[bytes], version_id: str) -> bytes:
+    """Key of one output, 32 bytes: nobody has it who lacks any one of its parts.
+
+    Parameters
+    ----------
+    base
+        32 bytes, the part that every recipient gets with the output.
+    shares
+        32 bytes from each owner who reviews, in the order of the envelope's ``reviewers``.
+    version_id
+        The output's.
+    """
+    parts = [base, *shares]
+    if any(len(part) != KEY_BYTES for part in parts):
+        raise ValueError("each part of an output's key has 32 bytes")
+    salt = bytes.fromhex(version_id)
+    hkdf = HKDF(hashes.SHA256(), length=KEY_BYTES, salt=salt, info=_OUTPUT)
+    return hkdf.derive(b"".join(parts))

@@ -17,7 +17,7 @@ from clf_sdk.protocol._document import (
     Version,
 )
 from clf_sdk.protocol._job import ColumnName, JobDocument
-from clf_sdk.protocol._keys import SealedMessage
+from clf_sdk.protocol._keys import PublicKeyDocument, SealedMessage
 from clf_sdk.protocol._rules import Rules
 
 SESSION_SIGNATURE = "session"
@@ -67,9 +67,10 @@ class BlobAccess(Document):
 
 
 class ResultAccess(Document):
-    """How to put results."""
+    """How to put results, and the key to which an owner's share of their keys is sealed."""
 
     ticket: str
+    key: PublicKeyDocument
 
 
 class SessionAccess(Document):

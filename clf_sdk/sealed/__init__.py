@@ -1,6 +1,7 @@
 """Sealed tables: Arrow data encrypted per column and row group (docs/protocol.md §4)."""
 
 from clf_sdk.sealed._batch import normalise_batch
+from clf_sdk.sealed._document import open_document, seal_document
 from clf_sdk.sealed._input import TARGET_BYTES, RecordBatches, as_record_batches
 from clf_sdk.sealed._manifest import Manifest, RowGroup, open_manifest
 from clf_sdk.sealed._reader import (
@@ -28,6 +29,8 @@ __all__ = [
     "iter_batches",
     "normalise_batch",
     "normalise_schema",
+    "open_document",
     "open_manifest",
     "open_table",
+    "seal_document",
 ]

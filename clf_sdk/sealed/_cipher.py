@@ -1,4 +1,4 @@
-"""Cobblestone-256 with the contexts of docs/protocol.md §4."""
+"""Cobblestone-256 with the contexts of docs/protocol.md §4 and §10."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ def segment_context(table: str, version_id: str, column: str, row_group: int) ->
 def manifest_context(table: str, version_id: str) -> bytes:
     """Return what the ciphertext of a manifest is bound to."""
     return canonical_json({"clf": 1, "type": "manifest", "table": table, "version": version_id})
+
+
+def document_context(output: str, version_id: str) -> bytes:
+    """Return what the ciphertext of an output that is a document is bound to."""
+    return canonical_json({"clf": 1, "type": "document", "output": output, "version": version_id})
 
 
 def sealed_size(plaintext_bytes: int) -> int:

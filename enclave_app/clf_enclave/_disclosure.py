@@ -14,16 +14,21 @@ class Disclosure:
     """The rules of every session that a run has opened. A later session can only tighten them."""
 
     def __init__(self) -> None:
-        self._demanded: list[Rules] = []
+        self._demanded: list[tuple[str, Rules]] = []
 
-    def add(self, rules: Rules) -> None:
-        """Take in the rules of a session that was just opened."""
-        self._demanded.append(rules)
+    def add(self, server: str, rules: Rules) -> None:
+        """Take in the rules of a session that was just opened with a server."""
+        self._demanded.append((server, rules))
 
     @property
     def rules(self) -> Rules:
         """The tightest of all."""
-        return Rules.tightest(self._demanded)
+        return Rules.tightest(rules for _, rules in self._demanded)
+
+    @property
+    def reviewers(self) -> list[str]:
+        """Server ids of the owners without whose release nobody may open a result."""
+        return sorted({server for server, rules in self._demanded if rules.release == "review"})
 
     def check_outputs(self, job: JobDocument, row_level: Collection[str]) -> None:
         """Check that outputs with rows of single people go only where all owners allow it.

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from clf_enclave._align import inner_join
 from clf_enclave._disclosure import Disclosure
-from clf_enclave._operations import row_level_outputs, run_operation
+from clf_enclave._operations import Output, row_level_outputs, run_operation
 from clf_enclave._pull import TablePull
 from clf_enclave._receipt import make_receipt, put_receipt
 from clf_enclave._results import SealedOutput, put_outputs, seal_outputs
@@ -34,7 +34,7 @@ Report: TypeAlias = Callable[[str, dict[str, Any]], None]
 class _Computed:
     """Outputs by name, and the row counts that the receipt states."""
 
-    outputs: dict[str, pa.Table]
+    outputs: dict[str, Output]
     rows: dict[str, int]
     aligned_rows: int
 
@@ -68,7 +68,7 @@ class EnclaveRun:
     def _open(self, endpoint: Endpoint) -> OpenSession:
         started = time.perf_counter()
         session = self._patiently(endpoint)
-        self._disclosure.add(session.session.rules)
+        self._disclosure.add(endpoint.server, session.session.rules)
         self._report(
             "session",
             {
@@ -156,7 +156,9 @@ class EnclaveRun:
         self._check_outputs()
         computed = self._compute(self._pull(sessions))
         started = time.perf_counter()
-        sealed = seal_outputs(self._identity, computed.outputs)
+        sealed = seal_outputs(
+            self._identity, computed.outputs, reviewers=self._disclosure.reviewers
+        )
         receipt = make_receipt(
             self._identity,
             sessions,

@@ -20,6 +20,7 @@ from clf_server._people_routes import anyone_router, people_router
 from clf_server._policies import Policies
 from clf_server._problems import MEDIA_TYPE, from_http, from_validation, problem_response
 from clf_server._receipt_routes import receipt_router
+from clf_server._release_routes import release_router
 from clf_server._results import MOST_OBJECT_BYTES, Results
 from clf_server._state import ServerState
 from clf_server._uploads import Uploads
@@ -76,6 +77,8 @@ def _create_control(
     app.include_router(anyone_router(state))
     derived = DerivedVersions(state, vault)
     app.include_router(enclave_router(state, vault, policies, derived, results))
+    # Before the people's, in which an object of an output may have any name.
+    app.include_router(release_router(state, results))
     app.include_router(people_router(state, policies, uploads, results))
     app.include_router(receipt_router(state))
     app.include_router(audit_router(state))

@@ -14,7 +14,7 @@ from clf_server._middleware import Receive, Scope, Send
 from clf_server._problems import problem_response
 from clf_server._state import ServerState
 from clf_server._uploads import Uploads
-from clf_server._vault import MANIFEST_NAME
+from clf_server._vault import DOCUMENT_NAME, MANIFEST_NAME
 
 _RANGE = re.compile(r"bytes=(\d{1,18})-(\d{1,18})", re.ASCII)
 _VERSION = re.compile(r"[0-9a-f]{32}", re.ASCII)
@@ -23,7 +23,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 def _is_object(name: str) -> bool:
-    return name == MANIFEST_NAME or _NUMBER.fullmatch(name) is not None
+    return name in (MANIFEST_NAME, DOCUMENT_NAME) or _NUMBER.fullmatch(name) is not None
 
 
 class BlobResponse(Response):

@@ -11,9 +11,9 @@ from clf_sdk.protocol import (
     Challenge,
     Identifier,
     Name,
+    ResultSubmission,
     SessionAnswer,
     SessionRequest,
-    SignedResult,
 )
 from clf_server._blobs import ticket_secret
 from clf_server._derived import DerivedVersions
@@ -92,9 +92,11 @@ def enclave_router(
         )
 
     @router.post("/v1/results/{run}/{output}", status_code=204)
-    def post_result(run: Identifier, output: Name, body: SignedResult, request: Request) -> None:
+    def post_result(
+        run: Identifier, output: Name, body: ResultSubmission, request: Request
+    ) -> None:
         """Check the envelope, and make the output visible."""
-        results.finish(ticket_secret(request), run=run, output=output, signed=body)
+        results.finish(ticket_secret(request), run=run, output=output, submission=body)
         _LOG.info("result_stored", run=run, output=output, job=body.envelope.job)
 
     return router

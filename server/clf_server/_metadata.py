@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from clf_sdk.errors import Conflict, NotFound, StorageFull
+from clf_sdk.protocol import ReleaseStatus
 
 _schema = sa.MetaData()
 
@@ -45,9 +46,14 @@ _results = sa.Table(
     sa.Column("run", sa.String(32), primary_key=True),
     sa.Column("output", sa.String(64), primary_key=True),
     sa.Column("version_id", sa.String(32), nullable=False, unique=True),
+    sa.Column("job", sa.String(64), nullable=False, index=True),
     sa.Column("envelope", sa.JSON, nullable=False),
     sa.Column("signature", sa.Text, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("release", sa.String(16), nullable=False),
+    sa.Column("share", sa.JSON(none_as_null=True)),  # sealed to the recipients
+    sa.Column("decided_at", sa.BigInteger),
+    sa.Column("reason", sa.Text),
 )
 
 
@@ -96,9 +102,14 @@ class StoredResult:
     run: str
     output: str
     version_id: str
+    job: str
     envelope: dict[str, Any]
     signature: str
     created_at: int
+    release: ReleaseStatus
+    share: dict[str, Any] | None
+    decided_at: int | None = None
+    reason: str | None = None
 
 
 def _configure(connection: Any, _record: Any) -> None:
@@ -387,6 +398,54 @@ class Metadata:
         query = sa.select(_results).where(_results.c.run == run).order_by(_results.c.output)
         with self._engine.connect() as connection:
             return [StoredResult(*row) for row in connection.execute(query)]
+
+    def runs(self, job: str) -> list[StoredResult]:
+        """Return an output of each run of a job, the newest run first."""
+        query = sa.select(_results).where(_results.c.job == job)
+        with self._engine.connect() as connection:
+            found = [StoredResult(*row) for row in connection.execute(query)]
+        by_run = {stored.run: stored for stored in found}
+        return sorted(by_run.values(), key=lambda stored: stored.created_at, reverse=True)
+
+    def reviewed(self) -> list[StoredResult]:
+        """Return all outputs that wait for a release or were decided on, the newest first."""
+        query = (
+            sa.select(_results)
+            .where(_results.c.release != "at_once")
+            .order_by(_results.c.created_at.desc(), _results.c.run, _results.c.output)
+        )
+        with self._engine.connect() as connection:
+            return [StoredResult(*row) for row in connection.execute(query)]
+
+    def decide_release(
+        self,
+        connection: sa.Connection,
+        run: str,
+        output: str,
+        *,
+        release: ReleaseStatus,
+        decided_at: int,
+        reason: str,
+    ) -> bool:
+        """Note a decision on an output that waits for one; tell whether there was such an output.
+
+        A refusal destroys the share, for good.
+        """
+        values: dict[str, Any] = {"release": release, "decided_at": decided_at, "reason": reason}
+        if release == "refused":
+            values["share"] = None
+        changed = connection.execute(
+            sa.update(_results)
+            .where(
+                _results.c.run == run,
+                _results.c.output == output,
+                _results.c.release.in_(
+                    ["pending", "released"] if release == "refused" else ["pending"]
+                ),
+            )
+            .values(values)
+        )
+        return changed.rowcount == 1
 
     def known_versions(self) -> set[str]:
         """Return the ids of all versions that are visible, of tables and of results."""

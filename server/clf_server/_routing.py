@@ -14,7 +14,7 @@ _BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 BINARY_CONTENT: dict[str, Any] = {"application/octet-stream": _BINARY}
 BINARY_BODY: dict[str, Any] = {"requestBody": {"required": True, "content": BINARY_CONTENT}}
 JSON_LINES_CONTENT: dict[str, Any] = {"application/jsonl": {"schema": {"type": "string"}}}
-ObjectName = Annotated[str, Path(pattern=r"^(?:manifest|0|[1-9][0-9]{0,8})$")]
+ObjectName = Annotated[str, Path(pattern=r"^(?:manifest|document|0|[1-9][0-9]{0,8})$")]
 """Path parameter: an object of a sealed table."""
 
 

@@ -25,6 +25,7 @@ from clf_sdk.protocol import (
     Challenge,
     GrantedInput,
     JobInput,
+    PublicKeyDocument,
     ResultAccess,
     Rules,
     SealedMessage,
@@ -218,12 +219,15 @@ def open_session(
         mode=state.anchor.mode,
         signing_key=None,
     )
+    rules = Rules.tightest(each.policy.rules for each in asked)
     result_ticket = Ticket(
         versions=frozenset(),
         run=binding.run,
         job=job_digest,
         mode=state.anchor.mode,
         signing_key=binding.signing_key,
+        session=session_id,
+        review=rules.release == "review",
     )
     access = SessionAccess(
         keys=SealedMessage(**recipient.seal(keys.canonical(), info=info)),
@@ -232,7 +236,10 @@ def open_session(
             ticket=state.tickets.issue(ticket),
             expires_in_seconds=TICKET_SECONDS,
         ),
-        results=ResultAccess(ticket=state.tickets.issue(result_ticket)),
+        results=ResultAccess(
+            ticket=state.tickets.issue(result_ticket),
+            key=PublicKeyDocument(**state.release_key.public.to_document()),
+        ),
     )
     session = Session(
         clf=1,
@@ -246,7 +253,7 @@ def open_session(
         mode=state.anchor.mode,
         granted_at=now,
         inputs=inputs,
-        rules=Rules.tightest(each.policy.rules for each in asked),
+        rules=rules,
         access=access.digest,
     )
     signature = state.identity.sign(SESSION_SIGNATURE, session.to_json())

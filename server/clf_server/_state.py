@@ -12,7 +12,7 @@ from pathlib import Path
 
 from clf_sdk.attestation import CollateralSource, FileCollateral, PccsCollateral, TrustAnchor
 from clf_sdk.errors import ConfigurationError
-from clf_sdk.keys import SigningKey, server_id
+from clf_sdk.keys import PrivateKey, SigningKey, server_id
 from clf_server._analysts import Analysts
 from clf_server._attempts import Attempts
 from clf_server._audit import AuditLog
@@ -46,6 +46,7 @@ class ServerState:
     attempts: Attempts
     nonces: NonceStore
     tickets: TicketStore
+    release_key: PrivateKey
     anchor: TrustAnchor
     collateral: CollateralSource | None
     clock: Callable[[], float]
@@ -160,6 +161,7 @@ def load_state(
         attempts=Attempts(monotonic),
         nonces=NonceStore(monotonic),
         tickets=TicketStore(monotonic),
+        release_key=PrivateKey.generate(),  # as tickets do, sessions end with the process
         anchor=anchor,
         collateral=_collateral(config),
         clock=clock,

@@ -26,6 +26,10 @@ class Ticket:
         Which run, for which job, proved how.
     signing_key
         Key that the enclave's quote binds, for results; None for a blob ticket.
+    session
+        Id of the session.
+    review
+        Whether the owner must release the results.
     """
 
     versions: frozenset[str]
@@ -33,6 +37,8 @@ class Ticket:
     job: str
     mode: Mode
     signing_key: bytes | None
+    session: str = ""
+    review: bool = False
 
 
 class TicketStore:

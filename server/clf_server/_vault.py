@@ -13,6 +13,7 @@ from clf_server._metadata import Version
 from clf_server._objects import ObjectStore
 
 MANIFEST_NAME = "manifest"
+DOCUMENT_NAME = "document"
 
 
 def _table_context(table: str, version_id: str) -> dict[str, Any]:

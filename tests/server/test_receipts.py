@@ -29,7 +29,7 @@ class Sender:
         identity = RunIdentity(
             enclave.run, enclave.job, enclave.hpke, enclave.signing, enclave.simulation.provider()
         )
-        (self.output,) = seal_outputs(identity, {"fit": pa.table({"n": [1, 2]})})
+        (self.output,) = seal_outputs(identity, {"fit": pa.table({"n": [1, 2]})}, reviewers=[])
         self.made = HandmadeRun(
             enclave.simulation,
             owners=(self.server.state.identity,),
@@ -50,7 +50,7 @@ class Sender:
             answer = self.server.control.put(path, content=data, headers=self.headers())
             assert answer.status_code == 204, answer.text
         answer = self.server.control.post(
-            base, json=output.signed.to_json(), headers=self.headers()
+            base, json=output.signed.to_json() | {"share": None}, headers=self.headers()
         )
         assert answer.status_code == 204, answer.text
 

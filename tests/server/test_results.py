@@ -4,80 +4,13 @@ import errno
 from collections.abc import Callable
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
-from clf_enclave._results import SealedOutput, seal_outputs
-from clf_enclave._session import RunIdentity
 from clf_sdk.keys import SigningKey
-from clf_sdk.protocol import RESULT_SIGNATURE, SessionAnswer, SignedResult
 from clf_server import _results
-from clf_testing import HandmadeEnclave, LocalServer
+from clf_testing import HandmadeEnclave, Sender
 
 Refused = Callable[[Any], tuple[int, str]]
-
-
-class Sender:
-    """An enclave that puts one output, and may get it wrong."""
-
-    def __init__(self, enclave: HandmadeEnclave) -> None:
-        self.enclave = enclave
-        self.server: LocalServer = enclave.server
-        self.session: SessionAnswer = enclave.open()
-        self.output = self.seal()
-
-    def seal(self) -> SealedOutput:
-        enclave = self.enclave
-        identity = RunIdentity(
-            enclave.run, enclave.job, enclave.hpke, enclave.signing, enclave.simulation.provider()
-        )
-        (sealed,) = seal_outputs(identity, {"fit": pa.table({"n": [1, 2]})})
-        return sealed
-
-    def headers(self, ticket: str | None = None) -> dict[str, str]:
-        return {"authorization": f"CLF-Ticket {ticket or self.session.access.results.ticket}"}
-
-    def put(
-        self,
-        name: str = "manifest",
-        data: bytes | None = None,
-        *,
-        run: str | None = None,
-        output: str = "fit",
-        version_id: str | None = None,
-        ticket: str | None = None,
-    ) -> Any:
-        version_id = version_id or self.output.signed.envelope.version_id
-        return self.server.control.put(
-            f"/v1/results/{run or self.enclave.run}/{output}/{version_id}/{name}",
-            content=self.output.objects[name] if data is None else data,
-            headers=self.headers(ticket),
-        )
-
-    def put_all(self) -> None:
-        for name in self.output.objects:
-            assert self.put(name).status_code == 204
-
-    def finish(
-        self, signed: SignedResult | None = None, *, run: str = "", ticket: str | None = None
-    ) -> Any:
-        return self.server.control.post(
-            f"/v1/results/{run or self.enclave.run}/fit",
-            json=(signed or self.output.signed).to_json(),
-            headers=self.headers(ticket),
-        )
-
-    def signed(self, key: SigningKey | None = None, **changes: Any) -> SignedResult:
-        """Return the envelope with changes, signed anew."""
-        envelope = self.output.signed.envelope.model_copy(update=changes)
-        signature = (key or self.enclave.signing).sign(RESULT_SIGNATURE, envelope.to_json())
-        return SignedResult(envelope=envelope, signature=signature)
-
-    def visible(self) -> list[str]:
-        answer = self.server.control.get(
-            f"/v1/results/{self.enclave.run}", headers=self.server.bearer("analyst")
-        )
-        return [entry["envelope"]["version_id"] for entry in answer.json()["outputs"]]
 
 
 @pytest.fixture
@@ -137,10 +70,10 @@ def test_envelope_for_another_run_job_or_mode_is_refused(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"manifest_bytes": 7},
-        {"row_groups": []},
-        {"row_groups": [7]},
-        {"row_groups": [1, 2]},
+        {"objects": {"manifest": 7}},
+        {"objects": {"manifest": 7, "0": 7}},
+        {"objects": {"manifest": 1, "0": 2, "1": 3}},
+        {"objects": {"document": 7}, "kind": "document", "shape": None},
         {"version_id": "00" * 16},
     ],
     ids=repr,

@@ -3,3 +3,6 @@
 from clf_enclave._operations._registry import OPERATIONS, row_level_outputs, run_operation
 
 __all__ = ["OPERATIONS", "row_level_outputs", "run_operation"]
+from clf_enclave._operations._outputs import Output
+
+__all__ = ["OPERATIONS", "Output", "run_operation"]

@@ -23,6 +23,7 @@ from statsmodels.tools.sm_exceptions import (
 )
 
 from clf_enclave._disclosure import Disclosure
+from clf_enclave._operations._outputs import Output
 from clf_sdk.errors import InvalidJob, Malformed
 from clf_sdk.protocol import Document
 
@@ -134,9 +135,14 @@ def _fit(
         ) from error
 
 
+def _finite(value: float) -> float | None:
+    """Return a number as JSON can hold it; None for what is not finite."""
+    return float(value) if np.isfinite(value) else None
+
+
 def operate(
     table: pa.Table, parameters: Mapping[str, Any], disclosure: Disclosure
-) -> dict[str, pa.Table]:
+) -> dict[str, Output]:
     """Fit a generalised linear model.
 
     Parameters
@@ -202,20 +208,18 @@ def operate(
             "ci_high": interval[:, 1],
         }
     )
-    fit = pa.table(
-        {
-            "family": pa.array([chosen.family], pa.large_string()),
-            "link": pa.array([type(fitted.family.link).__name__.lower()], pa.large_string()),
-            "rows": pa.array([len(complete)], pa.int64()),
-            "rows_dropped": pa.array([len(table) - len(complete)], pa.int64()),
-            "log_likelihood": [float(fitted.llf)],
-            "deviance": [float(fitted.deviance)],
-            "null_deviance": [float(fitted.null_deviance)],
-            "aic": [float(fitted.aic)],
-            "scale": [float(fitted.scale)],
-            "df_residual": [float(fitted.df_resid)],
-            "iterations": pa.array([int(fitted.fit_history["iteration"])], pa.int64()),
-            "confidence": [chosen.confidence],
-        }
-    )
+    fit = {
+        "family": chosen.family,
+        "link": type(fitted.family.link).__name__.lower(),
+        "rows": len(complete),
+        "rows_dropped": len(table) - len(complete),
+        "log_likelihood": _finite(fitted.llf),
+        "deviance": _finite(fitted.deviance),
+        "null_deviance": _finite(fitted.null_deviance),
+        "aic": _finite(fitted.aic),
+        "scale": _finite(fitted.scale),
+        "df_residual": _finite(fitted.df_resid),
+        "iterations": int(fitted.fit_history["iteration"]),
+        "confidence": chosen.confidence,
+    }
     return {"coefficients": coefficients, "fit": fit}

@@ -10,9 +10,10 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from clf_enclave._disclosure import Disclosure
+from clf_enclave._operations._outputs import Output
 from clf_sdk.errors import InvalidJob
 
-Operate: TypeAlias = Callable[[pa.Table, Mapping[str, Any], Disclosure], dict[str, pa.Table]]
+Operate: TypeAlias = Callable[[pa.Table, Mapping[str, Any], Disclosure], dict[str, Output]]
 """``operate(aligned table, parameters, disclosure)`` returns the outputs by name."""
 
 OPERATIONS: Mapping[str, str] = {
@@ -42,7 +43,7 @@ def row_level_outputs(name: str) -> frozenset[str]:
 
 def run_operation(
     name: str, table: pa.Table, parameters: Mapping[str, Any], disclosure: Disclosure
-) -> dict[str, pa.Table]:
+) -> dict[str, Output]:
     """Run an operation on the aligned table.
 
     Raises

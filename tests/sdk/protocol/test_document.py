@@ -92,7 +92,7 @@ SESSION: dict[str, Any] = {
     "access": {
         "keys": {"suite": "s", "sealed": "AAAA"},
         "blobs": {"url": None, "ticket": "t", "expires_in_seconds": 600},
-        "results": {"ticket": "t"},
+        "results": {"ticket": "t", "key": {"suite": "s", "public_key": "AAAA"}},
     },
     "collateral": None,
 }
@@ -104,15 +104,26 @@ ENVELOPE: dict[str, Any] = {
     "mode": "simulation",
     "output": "fit",
     "outputs": ["fit"],
+    "kind": "table",
+    "shape": [2, 1],
     "version_id": "ab" * 16,
     "version": "ab" * 32,
-    "manifest_bytes": 1,
-    "row_groups": [1],
+    "objects": {"manifest": 1, "0": 1},
+    "reviewers": ["ab" * 32],
     "keys": [{"suite": "s", "sealed": "AAAA"}],
 }
 RESULTS: dict[str, Any] = {
     "run": "ab" * 16,
-    "outputs": [{"envelope": ENVELOPE, "signature": "AAAA"}],
+    "outputs": [
+        {
+            "envelope": ENVELOPE,
+            "signature": "AAAA",
+            "created_at": 1,
+            "release": "released",
+            "decided_at": 2,
+            "reason": "fine",
+        }
+    ],
 }
 DOCUMENTS: list[tuple[type[Document], dict[str, Any]]] = [
     (JobDocument, JOB),
@@ -129,8 +140,8 @@ each_document = pytest.mark.parametrize(
 
 
 def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every place in a JSON value, but for an operation's own parameters."""
-    if path[-1:] == ("parameters",):
+    """Every place in a JSON value, but where the keys are free: parameters and objects."""
+    if path[-1:] in (("parameters",), ("objects",)):
         return [path]
     inner = (
         value.items()

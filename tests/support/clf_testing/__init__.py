@@ -16,6 +16,7 @@ from clf_testing._owner import Owner, execute
 from clf_testing._people import admit, the_analyst
 from clf_testing._receipts import RULES, HandmadeRun, job_of, owner_keys, seal_payload
 from clf_testing._relay import Exchange, Relay
+from clf_testing._sender import Sender
 from clf_testing._simulation import Simulation
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Owner",
     "Relay",
     "SealedUpload",
+    "Sender",
     "Simulation",
     "admit",
     "allowed_enclave",
