@@ -252,7 +252,7 @@ def test_outputs_that_are_missing_at_all_owners_are_missed(
 def test_ciphertext_swapped_between_outputs_is_refused(
     runs: Runs, lie: Callable[..., None]
 ) -> None:
-    other = runs.connections[0].http.send("GET", f"/v1/results/{runs.first}/fit/manifest")
+    other = runs.connections[0].http.send("GET", f"/v1/results/{runs.first}/fit/document")
     lie("/coefficients/manifest", answering(other))
     with pytest.raises(SealBroken):
         runs.fetch()
