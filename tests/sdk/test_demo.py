@@ -26,6 +26,8 @@ def test_demo_reproduces_the_published_model_with_separate_processes() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
     assert found["mode"] == "simulation"
+    assert found["receipt_verified"] is True
+    assert len(found["digest"]) == 64
     assert found["owners"] == ["insurer", "clinic", "hospital"]
     assert len({*found["server_pids"], found["enclave_pid"]}) == 4
     assert found["rows"] == 20190

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import clf_sdk as clf
-from clf_sdk.attestation import Collateral, EnclavePolicy, Evidence, create_simulation
+from clf_sdk.attestation import TCB_STATUSES, Collateral, EnclavePolicy, Evidence, create_simulation
 from clf_sdk.errors import (
     AnchorMismatch,
     BindingMismatch,
@@ -24,12 +24,14 @@ from clf_sdk.errors import (
     Malformed,
     MeasurementMismatch,
     OwnersMismatch,
+    PlatformRevoked,
     QuoteMalformed,
     QuoteUnverified,
     ReceiptInconsistent,
     ReceiptMismatch,
     ReportDataMismatch,
     ServerIdentityMismatch,
+    TcbStatusRefused,
 )
 from clf_sdk.keys import PrivateKey, SigningKey
 from clf_testing import (
@@ -400,6 +402,42 @@ def test_all_quotes_show_the_program_that_the_receipt_names(made: HandmadeRun) -
         statement["predicate"]["program"][name] = value
         with pytest.raises(ReceiptInconsistent, match="another program"):
             made.verify(made.seal(statement))
+
+
+def _on_platform(made: HandmadeRun, **state: Any) -> bytes:
+    """Return a receipt whose platform was in another state when the owners granted it."""
+    collateral = made.simulation.platform.reissue(now=made.granted_at, **state)
+    statement = made.statement()
+    statement["predicate"]["owners"] = [
+        made.proof(
+            owner, evidence=replace(made.evidence(made.binding(owner)), collateral=collateral)
+        )
+        for owner in made.owners
+    ]
+    return made.seal(statement)
+
+
+def test_platform_is_up_to_date_unless_the_verifier_says_otherwise(made: HandmadeRun) -> None:
+    advisory = "INTEL-SA-00615"
+    data = _on_platform(made, tcb_status="SWHardeningNeeded", advisories=(advisory,))
+    with pytest.raises(TcbStatusRefused, match=advisory):
+        made.verify(data)
+    policy = EnclavePolicy(
+        mrenclave=MRENCLAVE, tcb_statuses=frozenset({"UpToDate", "SWHardeningNeeded"})
+    )
+    receipt = made.verify(data, policy=policy)
+    assert receipt.owners[0].enclave.tcb_status == "SWHardeningNeeded"
+    assert f"SWHardeningNeeded, {advisory}" in receipt.summary()
+    assert receipt.to_json()["owners"][0]["advisories"] == [advisory]
+
+
+def test_revoked_platform_is_refused_whatever_the_verifier_says(made: HandmadeRun) -> None:
+    for state in ({"tcb_status": "Revoked"}, {"revoke_pck": True}):
+        with pytest.raises(PlatformRevoked):
+            made.verify(
+                _on_platform(made, **state),
+                policy=EnclavePolicy(mrenclave=MRENCLAVE, tcb_statuses=frozenset(TCB_STATUSES)),
+            )
 
 
 # -- job, inputs and outputs ----------------------------------------------------------------------
