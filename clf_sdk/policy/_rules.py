@@ -99,7 +99,7 @@ def _analysts(policy: Policy, request: AccessRequest) -> Decision:
     if policy.analysts is None:
         return "allowed", "every analyst that the server knows may ask"
     if request.analyst is None:
-        return "unknown", f"only {people(policy.analysts)} may ask; nobody is named"
+        return "unknown", f"only {people(policy.analysts)} may ask, and nobody is named"
     if request.analyst in policy.analysts:
         return "allowed", f"{people([request.analyst])} may ask"
     return "refused", f"{people([request.analyst])} asks, only {people(policy.analysts)} may"
@@ -129,7 +129,7 @@ def _columns(policy: Policy, request: AccessRequest) -> Decision:
     if asked is None:
         return "unknown", "the job asks for all columns of the table, whichever they are"
     if beyond := [name for name in asked if name not in policy.columns]:
-        return "refused", f"{listed(beyond)} may not leave; only {listed(policy.columns)} may"
+        return "refused", f"{listed(beyond)} may not leave, only {listed(policy.columns)} may"
     return "allowed", f"{listed(asked)} may leave"
 
 
