@@ -98,10 +98,12 @@ class DerivedVersions:
         return version
 
     def _make_room(self, kept: Sequence[Version]) -> None:
-        """Remove derived versions that nobody can be pulling any more, so that few are kept."""
-        unused_since = self._state.monotonic() - TICKET_SECONDS
-        for version in kept[: max(0, len(kept) - _MOST_KEPT + 1)]:
-            if self._used.get(version.version_id, unused_since) > unused_since:
+        """Remove what was used longest ago, so that few are kept; nothing that may be pulled."""
+        dead_since = self._state.monotonic() - TICKET_SECONDS
+        self._used = {name: used for name, used in self._used.items() if used > dead_since}
+        by_use = sorted(kept, key=lambda version: self._used.get(version.version_id, dead_since))
+        for version in by_use[: max(0, len(kept) - _MOST_KEPT + 1)]:
+            if version.version_id in self._used:
                 raise _not_ready()
             with self._state.metadata.transaction() as connection:
                 gone = self._state.metadata.remove_derived(connection, version.version_id)

@@ -9,7 +9,7 @@ import statsmodels.api as sm
 
 from clf_enclave._disclosure import Disclosure
 from clf_enclave._operations import run_operation
-from clf_sdk.errors import InvalidJob
+from clf_sdk.errors import InvalidJob, PolicyRefused
 from clf_sdk.protocol import Rules
 
 FAMILIES = {
@@ -112,3 +112,14 @@ def test_too_few_rows_are_refused() -> None:
 def test_unknown_operation_names_the_known_ones() -> None:
     with pytest.raises(InvalidJob, match="glm"):
         run_operation("dump", pa.table({"a": [1]}), {}, Disclosure())
+
+
+def test_group_is_counted_after_incomplete_rows_are_left_out() -> None:
+    rows = 20
+    gaps = [float(n % 3) if n % 2 else None for n in range(rows)]
+    data = pa.table({"a": gaps, "y": [float(n) for n in range(rows)]})
+    parameters = {"outcome": "y", "family": "gaussian"}
+    assert _glm(data, parameters, smallest_group=10)["fit"]["rows"].to_pylist() == [10]
+    with pytest.raises(PolicyRefused) as caught:
+        _glm(data, parameters, smallest_group=11)
+    assert caught.value.rule == "smallest_group"

@@ -1,0 +1,212 @@
+"""What may come out is what every owner allows, at every moment of the run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import clf_sdk as clf
+from clf_enclave import _run
+from clf_enclave._disclosure import Disclosure
+from clf_enclave._operations import _registry, row_level_outputs
+from clf_enclave._run import EnclaveRun
+from clf_sdk.errors import InvalidJob, NotReady, PolicyRefused
+from clf_sdk.protocol import Endpoint, Rules
+from clf_testing import Simulation, job_input, make_job, run_request
+from clf_testing.policies import IDENTITIES
+
+RULES = st.builds(
+    Rules,
+    smallest_group=st.integers(1, 20),
+    row_level=st.sets(st.sampled_from(IDENTITIES)).map(sorted),
+    release=st.sampled_from(["at_once", "review"]),
+)
+
+
+def rules(**changes: Any) -> Rules:
+    fields: dict[str, Any] = {"smallest_group": 1, "row_level": [], "release": "at_once"}
+    return Rules(**(fields | changes))
+
+
+def demanding(*demanded: Rules) -> Disclosure:
+    disclosure = Disclosure()
+    for each in demanded:
+        disclosure.add(each)
+    return disclosure
+
+
+@given(every=st.lists(RULES, min_size=1, max_size=5))
+def test_tightest_rules_demand_what_any_demands(every: list[Rules]) -> None:
+    tightest = Rules.tightest(every)
+    for each in every:
+        assert tightest.smallest_group >= each.smallest_group
+        assert set(tightest.row_level) <= set(each.row_level)
+        assert tightest.release == "review" or each.release == "at_once"
+        assert Rules.tightest([tightest, each]) == tightest
+    assert Rules.tightest(reversed(every)) == tightest
+
+
+def test_result_about_too_few_people_is_refused_without_their_number() -> None:
+    disclosure = demanding(rules(smallest_group=3), rules(smallest_group=7))
+    disclosure.check_group(pa.table({"x": range(7)}))
+    with pytest.raises(PolicyRefused) as caught:
+        disclosure.check_group(pa.table({"x": range(6)}))
+    assert caught.value.rule == "smallest_group"
+    assert not any(character.isdigit() for character in str(caught.value))
+
+
+def test_rows_of_people_go_only_where_every_owner_allows_it() -> None:
+    readers = [clf.Identity.create().public for _ in range(2)]
+    job = make_job([job_input("0a" * 32, "t")], recipients=readers)
+    first, second = (reader.id for reader in readers)
+    both = rules(row_level=sorted([first, second]))
+    demanding(both, both).check_outputs(job, {"rows"})
+    for owners in (
+        [rules()],
+        [both, rules()],
+        [both, rules(row_level=[first])],
+        [rules(row_level=[first]), rules(row_level=[second])],
+        [rules(row_level=["1a" * 32])],
+    ):
+        with pytest.raises(PolicyRefused) as caught:
+            demanding(*owners).check_outputs(job, {"rows"})
+        assert caught.value.rule == "row_level"
+        demanding(*owners).check_outputs(job, set())
+
+
+def test_later_session_can_only_tighten() -> None:
+    disclosure = demanding(rules(smallest_group=5))
+    disclosure.add(rules(smallest_group=1))
+    assert disclosure.rules.smallest_group == 5
+    disclosure.add(rules(smallest_group=9, release="review"))
+    assert disclosure.rules == rules(smallest_group=9, release="review")
+
+
+def test_every_operation_says_which_outputs_hold_rows_of_people() -> None:
+    for name in _registry.OPERATIONS:
+        assert isinstance(row_level_outputs(name), frozenset)
+    with pytest.raises(InvalidJob, match="no operation 'dump'"):
+        row_level_outputs("dump")
+
+
+# -- a run --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sessions(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What servers answer, in turn: rules, or an error."""
+    answers: list[Any] = []
+
+    def open_session(_identity: object, endpoint: Endpoint) -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        session = ModuleType("session")
+        session.__dict__.update(session="ab" * 16, rules=answer, server=endpoint.server)
+        opened = ModuleType("opened")
+        opened.__dict__.update(session=session, endpoint=endpoint)
+        return opened
+
+    monkeypatch.setattr(_run, "open_session", open_session)
+    monkeypatch.setattr(_run, "_PAUSE_SECONDS", 0.0)
+    return answers
+
+
+@pytest.fixture
+def begin(simulation: Simulation) -> Callable[..., tuple[EnclaveRun, list[str]]]:
+    def make(*servers: str, **options: Any) -> tuple[EnclaveRun, list[str]]:
+        job = make_job([job_input(server, f"t{n}") for n, server in enumerate(servers)], **options)
+        endpoints = [Endpoint(server=server, url="https://h", ca="") for server in servers]
+        events: list[str] = []
+        request = run_request(job, endpoints)
+        run = EnclaveRun(request, simulation.provider(), lambda event, _: events.append(event))
+        return run, events
+
+    return make
+
+
+@pytest.fixture
+def rows_operation(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Return the name of an operation that gives out its rows."""
+    module = ModuleType("clf_enclave._operations._rows")
+
+    def operate(table: pa.Table, _parameters: object, _disclosure: Disclosure) -> Any:
+        return {"rows": table}
+
+    module.__dict__.update(ROW_LEVEL=frozenset({"rows"}), operate=operate)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, module.__name__, module)
+        patch.setattr(_registry, "OPERATIONS", {**_registry.OPERATIONS, "rows": "_rows"})
+        yield "rows"
+
+
+def test_job_that_breaks_a_rule_ends_before_anything_is_pulled(
+    sessions: list[Any],
+    begin: Callable[..., tuple[EnclaveRun, list[str]]],
+    rows_operation: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader = clf.Identity.create().public
+    sessions += [rules(row_level=[reader.id]), rules()]
+    run, events = begin("0a" * 32, "0b" * 32, operation=rows_operation, recipients=[reader])
+    monkeypatch.setattr(_run, "TablePull", None)
+    with pytest.raises(PolicyRefused, match="'rows'"):
+        run.execute()
+    assert events == ["started", "session", "session"]
+
+
+def test_rules_that_tighten_while_tables_are_pulled_hold(
+    sessions: list[Any],
+    begin: Callable[..., tuple[EnclaveRun, list[str]]],
+    rows_operation: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader = clf.Identity.create().public
+    sessions += [rules(row_level=[reader.id]), rules()]
+    run, events = begin("0a" * 32, operation=rows_operation, recipients=[reader])
+
+    class Pull:
+        pulled_bytes = 0
+
+        def __init__(self, _name: str, _session: object, renew: Callable[[], object]) -> None:
+            self._renew = renew
+
+        def table(self) -> pa.Table:
+            self._renew()
+            return pa.table({"id": [1, 2], "x": [3, 4]})
+
+    monkeypatch.setattr(_run, "TablePull", Pull)
+    with pytest.raises(PolicyRefused, match="rows of single people"):
+        run.execute()
+    assert "delivered" not in events
+
+
+def test_run_waits_for_a_server_that_is_not_ready(
+    sessions: list[Any], begin: Callable[..., tuple[EnclaveRun, list[str]]]
+) -> None:
+    sessions += [NotReady("soon"), NotReady("soon"), rules(smallest_group=4), InvalidJob("the end")]
+    run, events = begin("0a" * 32, "0b" * 32)
+    with pytest.raises(InvalidJob, match="the end"):
+        run.execute()
+    assert events == ["started", "waiting", "waiting", "session"]
+    assert run._disclosure.rules.smallest_group == 4
+
+
+def test_run_does_not_wait_for_ever(
+    sessions: list[Any],
+    begin: Callable[..., tuple[EnclaveRun, list[str]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_run, "_MOST_ATTEMPTS", 3)
+    sessions += [NotReady("soon") for _ in range(4)]
+    run, events = begin("0a" * 32)
+    with pytest.raises(NotReady):
+        run.execute()
+    assert events == ["started", *["waiting"] * 3]
