@@ -94,7 +94,7 @@ class EnclavePolicy:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON object of docs/protocol.md §11, lists sorted."""
+        """Return the JSON object of docs/protocol.md §11.2, lists sorted."""
         return {
             field.name: sorted(value) if isinstance(value, frozenset) else value
             for field in fields(self)

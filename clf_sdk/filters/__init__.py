@@ -1,4 +1,4 @@
-"""Row filters: conditions on a table's columns, checked node by node (docs/protocol.md §11.3)."""
+"""Row filters: conditions on a table's columns, checked node by node (docs/protocol.md §11.4)."""
 
 from typing import TYPE_CHECKING, Any
 

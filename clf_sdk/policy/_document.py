@@ -1,4 +1,4 @@
-"""The policy's JSON form, and the JSON Schema that describes it (docs/protocol.md §11.1)."""
+"""The policy's JSON form, and the JSON Schema that describes it (docs/protocol.md §11.2)."""
 
 from __future__ import annotations
 

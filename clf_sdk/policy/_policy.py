@@ -59,7 +59,7 @@ class Policy:
         Columns that may leave; None is all. The keys of others are never released.
     rows
         Condition that a row must meet to leave, such as ``"age >= 18 AND country = 'DE'"``
-        (docs/protocol.md §11.3); None is all rows. Where a value that it needs is missing, the row
+        (docs/protocol.md §11.4); None is all rows. Where a value that it needs is missing, the row
         stays. The enclave gets a table that was sealed without the other rows.
     runs
         How often each approved job may run.
@@ -189,7 +189,7 @@ class Policy:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the policy as JSON values, every field written out (docs/protocol.md §11.1)."""
+        """Return the policy as JSON values, every field written out (docs/protocol.md §11.2)."""
         document: dict[str, Any] = {"clf": PROTOCOL_VERSION, "type": "policy"}
         for name in PolicyDocument.model_fields:
             if name not in document:

@@ -1,4 +1,4 @@
-"""The rules: for each one function that decides, without any I/O (docs/protocol.md §11.1).
+"""The rules: for each one function that decides, without any I/O (docs/protocol.md §11.2).
 
 The server decides by them before anything leaves, and `Policy.explain` explains by them. There is
 no second implementation.

@@ -1,4 +1,4 @@
-"""How often an address may present tokens that do not exist (docs/protocol.md §11.1)."""
+"""How often an address may present tokens that do not exist (docs/protocol.md §11.5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attacks on access tokens (docs/protocol.md §11.2)."""
+"""Attacks on access tokens (docs/protocol.md §11.5)."""
 
 from __future__ import annotations
 
