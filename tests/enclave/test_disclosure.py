@@ -37,8 +37,8 @@ def rules(**changes: Any) -> Rules:
 
 def demanding(*demanded: Rules) -> Disclosure:
     disclosure = Disclosure()
-    for each in demanded:
-        disclosure.add(each)
+    for number, each in enumerate(demanded):
+        disclosure.add(f"{number:064x}", each)
     return disclosure
 
 
@@ -83,10 +83,12 @@ def test_rows_of_people_go_only_where_every_owner_allows_it() -> None:
 
 def test_later_session_can_only_tighten() -> None:
     disclosure = demanding(rules(smallest_group=5))
-    disclosure.add(rules(smallest_group=1))
+    disclosure.add("0a" * 32, rules(smallest_group=1))
     assert disclosure.rules.smallest_group == 5
-    disclosure.add(rules(smallest_group=9, release="review"))
+    disclosure.add("0b" * 32, rules(smallest_group=9, release="review"))
     assert disclosure.rules == rules(smallest_group=9, release="review")
+    disclosure.add("0b" * 32, rules())
+    assert disclosure.reviewers == ["0b" * 32]
 
 
 def test_every_operation_says_which_outputs_hold_rows_of_people() -> None:
