@@ -18,7 +18,7 @@ from clf_enclave._session import RunIdentity, open_session
 from clf_sdk._server_process import ServerProcess
 from clf_sdk.audit import RemoteLog
 from clf_sdk.keys import PrivateKey, SigningKey
-from clf_sdk.protocol import JobDocument
+from clf_sdk.protocol import JobDocument, Profile
 from clf_testing import Simulation, execute
 
 TEXT, LEVEL, ATTR = "marker-text-7f3a", "marker-level-91c2", "marker-attr-55d0"
@@ -63,9 +63,9 @@ def _refuse_what_can_be_refused(
     stranger.close()
 
 
-def _secrets(server: ServerProcess, *tickets: str) -> list[bytes]:
+def _secrets(server: ServerProcess, analyst: Profile, *tickets: str) -> list[bytes]:
     keys = [(server.directory / name).read_bytes() for name in ("identity.key", "kek.key")]
-    tokens = [server.owner.token.encode()]
+    tokens = [profile.token.encode() for profile in (server.owner, analyst)]
     encoded = [base64.b64encode(key) for key in keys] + [key.hex().encode() for key in keys]
     return [*keys, *encoded, *tokens, *(ticket.encode() for ticket in tickets)]
 
@@ -83,6 +83,7 @@ def test_no_plaintext_value_is_stored_logged_or_sent(
     connection = clf.connect(server.owner)
     table = clf.share(_frame(), name="t", policy=policy, to=connection)
     analyst = clf.Identity.create()
+    profile = server.admit(analyst.public, label="analyst")
     job = clf.Job(
         name="j",
         inputs=[table],
@@ -129,7 +130,8 @@ def test_no_plaintext_value_is_stored_logged_or_sent(
     for marker in MARKERS:
         assert marker not in sent
         assert [path for path, data in kept.items() if marker in data] == []
-    for secret in _secrets(server, session.access.blobs.ticket, session.access.results.ticket):
+    tickets = (session.access.blobs.ticket, session.access.results.ticket)
+    for secret in _secrets(server, profile, *tickets):
         assert secret not in log.read_bytes()
         assert secret not in (server.directory / "metadata.sqlite").read_bytes()
         assert secret not in server.log.read_bytes()
