@@ -10,21 +10,21 @@ from pathlib import Path
 
 import pyrage
 
-from clf_sdk.errors import ConfigurationError, IdentityLocked
+from clf_sdk.errors import ConfigurationError, FormatTooNew, IdentityLocked
 
 _VARIABLE = "CLF_PASSPHRASE_FILE"
-_ARMOR = b"-----BEGIN AGE ENCRYPTED FILE-----"
-_BINARY = b"age-encryption.org/"
+_MAGIC = b"age-encryption.org/"
+_VERSION = b"v1\n"
 
 
 def is_encrypted(data: bytes) -> bool:
-    """Tell an age file, armored or not, from other files."""
-    return data.startswith((_ARMOR, _BINARY))
+    """Tell an age file from other files."""
+    return data.startswith(_MAGIC)
 
 
 def encrypt(plaintext: bytes, passphrase: str) -> bytes:
-    """Encrypt to a passphrase, as an armored age file (scrypt, about a second of work)."""
-    return pyrage.passphrase.encrypt(plaintext, passphrase, armored=True)
+    """Encrypt to a passphrase, as an age file (scrypt, about a second of work)."""
+    return pyrage.passphrase.encrypt(plaintext, passphrase)
 
 
 def decrypt(data: bytes, passphrase: str, *, what: str) -> bytes:
@@ -32,9 +32,13 @@ def decrypt(data: bytes, passphrase: str, *, what: str) -> bytes:
 
     Raises
     ------
+    FormatTooNew
+        It is of a later version of the age format.
     IdentityLocked
         The passphrase is another one, or the file was changed.
     """
+    if not data.startswith(_MAGIC + _VERSION):
+        raise FormatTooNew(f"{what} was encrypted by a later version", hint="upgrade CLF")
     try:
         return pyrage.passphrase.decrypt(data, passphrase)
     except pyrage.DecryptError as error:

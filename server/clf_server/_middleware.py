@@ -97,6 +97,7 @@ class RequestGuard:
                 method=scope["method"],
                 route=getattr(scope.get("route"), "path", None),
                 status=status,
+                token=getattr(scope["state"].get("principal"), "token", None),
                 seconds=round(time.monotonic() - started, 4),
             )
             structlog.contextvars.clear_contextvars()

@@ -57,7 +57,7 @@ def test_encrypted_file_is_an_age_file_and_shows_nothing(
 ) -> None:
     file, identity = encrypted
     data = file.read_bytes()
-    assert data.startswith(b"-----BEGIN AGE ENCRYPTED FILE-----")
+    assert data.startswith(b"age-encryption.org/v1\n")
     assert b"signing_key" not in data
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert identity.id
@@ -163,7 +163,7 @@ def test_own_identity_is_encrypted_when_there_is_a_passphrase(
     (tmp_path / "passphrase").write_text(PASSPHRASE)
     monkeypatch.setenv("CLF_PASSPHRASE_FILE", str(tmp_path / "passphrase"))
     made = clf.Identity.mine()
-    assert nobody.read_bytes().startswith(b"-----BEGIN AGE ENCRYPTED FILE-----")
+    assert nobody.read_bytes().startswith(b"age-encryption.org/v1\n")
     assert clf.Identity.mine().id == made.id
     assert memory_keyring.stored == {}
 
@@ -249,6 +249,14 @@ def test_identity_file_of_a_later_version_is_too_new(path: Path, change: dict[st
     path.write_text(json.dumps(json.loads(path.read_bytes()) | change))
     with pytest.raises(FormatTooNew):
         clf.Identity.load(path)
+
+
+def test_encrypted_file_of_a_later_version_is_too_new(
+    path: Path, encrypted: tuple[Path, clf.Identity]
+) -> None:
+    path.write_bytes(encrypted[0].read_bytes().replace(b"/v1\n", b"/v2\n", 1))
+    with pytest.raises(FormatTooNew):
+        clf.Identity.load(path, passphrase=PASSPHRASE)
 
 
 def test_missing_file_is_a_configuration_error(path: Path) -> None:

@@ -58,7 +58,7 @@ def test_passphrase_comes_from_a_file(nobody: Path, tmp_path: Path) -> None:
     (tmp_path / "passphrase").write_text("correct horse\n")
     file = tmp_path / "deep" / "second.private"
     identity("create", "--file", file, "--passphrase-file", tmp_path / "passphrase")
-    assert file.read_bytes().startswith(b"-----BEGIN AGE ENCRYPTED FILE-----")
+    assert file.read_bytes().startswith(b"age-encryption.org/v1\n")
     assert not nobody.exists()
     assert "protected by a passphrase" in identity("show", file, fails=True).output
 
