@@ -24,6 +24,7 @@ from clf_sdk.protocol import (
 )
 
 TABLE = "bench"
+_RUNS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Owner:
     server: ServerProcess
     connection: clf.Connection
     policy: clf.Policy
+    analyst: clf.Identity
+    analyst_connection: clf.Connection
 
     @property
     def simulation(self) -> Path:
@@ -41,8 +44,8 @@ class Owner:
         return self.folder / "simulation"
 
     def request(self, key: str) -> RunRequest:
-        """Return a run request for the latest version of all columns of the one table."""
-        identity = clf.Identity.create().public
+        """Return an approved run request for the latest version of all columns of the one table."""
+        identity = self.analyst.public
         job = JobDocument(
             clf=1,
             type="job",
@@ -68,6 +71,7 @@ class Owner:
             ),
             recipients=[identity.document],
         )
+        self._approve(job)
         return RunRequest(
             clf=1,
             type="run-request",
@@ -75,6 +79,11 @@ class Owner:
             job=job,
             endpoints=[self.connection.endpoint],
         )
+
+    def _approve(self, document: JobDocument) -> None:
+        job = clf.Job.of(document, endpoints=[self.connection.endpoint])
+        clf.submit(job, identity=self.analyst, connections=[self.analyst_connection])
+        clf.requests(self.connection)[job.digest].approve(runs=_RUNS)
 
 
 @contextlib.contextmanager
@@ -100,4 +109,7 @@ def running_owner() -> Iterator[Owner]:
             runs=1_000_000,
             approval="automatic",
         )
-        yield Owner(folder, server, connection, policy)
+        analyst = clf.Identity.create()
+        analyst_connection = clf.connect(server.admit(analyst.public, label="analyst"))
+        cleanup.callback(analyst_connection.close)
+        yield Owner(folder, server, connection, policy, analyst, analyst_connection)

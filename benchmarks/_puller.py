@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +31,11 @@ def main() -> None:
     (entry,) = request.job.inputs
 
     def handle(asked: dict[str, Any]) -> dict[str, Any]:
+        run = replace(identity, run=secrets.token_hex(16))  # a run keeps to one dataset version
         started = time.perf_counter()
-        session = open_session(identity, endpoint)
+        session = open_session(run, endpoint)
         opened = time.perf_counter()
-        table = TablePull(entry.name, session, lambda: open_session(identity, endpoint)).table()
+        table = TablePull(entry.name, session, lambda: open_session(run, endpoint)).table()
         ended = time.perf_counter()
         answer = {
             "seconds": ended - started,

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from clf_sdk._job import GLM, Job
     from clf_sdk._public_identity import PublicIdentity
     from clf_sdk._release import Release, Releases, releases
+    from clf_sdk._requests import JobRequest, JobRequests, requests
     from clf_sdk._result import Result
     from clf_sdk._run import Run, run
     from clf_sdk._share import share
+    from clf_sdk._submit import Submission, submit
     from clf_sdk._table import SharedTable
     from clf_sdk.attestation import EnclavePolicy, TrustAnchor
     from clf_sdk.errors import ClfError
@@ -32,6 +34,8 @@ __all__ = [
     "EnclavePolicy",
     "Identity",
     "Job",
+    "JobRequest",
+    "JobRequests",
     "Policy",
     "PublicIdentity",
     "Release",
@@ -39,13 +43,16 @@ __all__ = [
     "Result",
     "Run",
     "SharedTable",
+    "Submission",
     "TrustAnchor",
     "VerifiedReceipt",
     "connect",
     "fetch",
     "releases",
+    "requests",
     "run",
     "share",
+    "submit",
     "verify",
 ]
 
@@ -56,6 +63,8 @@ _HOME = {
     "EnclavePolicy": "attestation",
     "Identity": "_identity",
     "Job": "_job",
+    "JobRequest": "_requests",
+    "JobRequests": "_requests",
     "Policy": "policy",
     "PublicIdentity": "_public_identity",
     "Release": "_release",
@@ -63,13 +72,16 @@ _HOME = {
     "Result": "_result",
     "Run": "_run",
     "SharedTable": "_table",
+    "Submission": "_submit",
     "TrustAnchor": "attestation",
     "VerifiedReceipt": "receipt",
     "connect": "_connection",
     "fetch": "_fetch",
     "releases": "_release",
+    "requests": "_requests",
     "run": "_run",
     "share": "_share",
+    "submit": "_submit",
     "verify": "receipt",
 }
 

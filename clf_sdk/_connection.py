@@ -16,6 +16,7 @@ from clf_sdk.protocol import (
     PolicyChange,
     PolicyUpdate,
     Profile,
+    Role,
     ServerInfo,
     TableList,
     check_name,
@@ -259,10 +260,27 @@ def connect(profile: str | os.PathLike[str] | Profile) -> Connection:
     return connection
 
 
-def connections_to(servers: Iterable[str]) -> list[Connection]:
-    """Return this process's connections to some servers, one for each, in that order."""
-    by_server = {connection.server: connection for connection in _made}
+def connections_to(servers: Iterable[str], *, role: Role | None = None) -> list[Connection]:
+    """Return this process's connections to some servers, one for each, in that order.
+
+    Parameters
+    ----------
+    servers
+        Server ids.
+    role
+        Only connections of this role; by default of any.
+    """
+    by_server = {
+        connection.server: connection
+        for connection in _made
+        if role in (None, connection.profile.role)
+    }
     return [by_server[server] for server in servers if server in by_server]
+
+
+def known_names() -> dict[str, str]:
+    """Return the names of the servers to which this process is connected, by server id."""
+    return {connection.server: connection.name for connection in _made}
 
 
 def only_connection() -> Connection:

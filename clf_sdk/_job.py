@@ -202,6 +202,19 @@ class Job:
             raise ConfigurationError(f"{path} can't be read: {error.strerror}") from error
         except Malformed as error:
             raise InvalidJob(f"{path} is not a job: {error.message}") from error
+        return cls.of(document, endpoints=endpoints)
+
+    @classmethod
+    def of(cls, document: JobDocument, *, endpoints: Sequence[Endpoint]) -> Job:
+        """Return the job of a job document.
+
+        Parameters
+        ----------
+        document
+            The job document.
+        endpoints
+            Where the servers of its inputs can be reached.
+        """
         job = cls.__new__(cls)
         object.__setattr__(job, "document", document)
         object.__setattr__(job, "endpoints", tuple(endpoints))

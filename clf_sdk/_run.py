@@ -18,7 +18,7 @@ from clf_sdk.errors import BY_CODE, ConfigurationError, DeadlineExceeded, RunFai
 from clf_sdk.protocol import RunRequest
 
 _POLL_SECONDS = 0.05
-_STAGES = 3  # aligned, computed, delivered; one more for each session and each pull
+_STAGES = 3  # aligned, computed, delivered; one more for each pull, two sessions with each server
 _DONE, _FAILED = "delivered", "failed"
 
 
@@ -89,7 +89,7 @@ class Run:
         """
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         document = self.job.document
-        total = len(document.servers()) + len(document.inputs) + _STAGES
+        total = 2 * len(document.servers()) + len(document.inputs) + _STAGES
         disable = None if progress is None else not progress
         with tqdm(total=total, desc=f"run {self.job.name}", disable=disable) as bar:
             while True:

@@ -11,6 +11,7 @@ import click
 from clf_sdk._cli._audit import audit
 from clf_sdk._cli._demo import demo
 from clf_sdk._cli._identity import identity
+from clf_sdk._cli._job import job
 from clf_sdk._cli._policy import policy
 from clf_sdk._cli._quote import quote
 from clf_sdk._cli._receipt import receipt
@@ -26,6 +27,7 @@ _OWN: dict[str, click.Command] = {
         demo,
         fetch,
         identity,
+        job,
         policy,
         quote,
         receipt,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clf_sdk._demo._scenario import COLUMNS, DemoOutcome
+from clf_sdk._job_words import moment
 
 
 def as_json(outcome: DemoOutcome) -> dict[str, Any]:
@@ -12,9 +13,13 @@ def as_json(outcome: DemoOutcome) -> dict[str, Any]:
     fit = outcome.result.to_pandas("fit")
     return {
         "mode": outcome.result.mode,
-        "digest": outcome.receipt.job.digest,
         "receipt_verified": outcome.receipt.digest == outcome.result.receipt.digest,
         "owners": list(outcome.owners),
+        "digest": outcome.result.job,
+        "approvals": [
+            owner for owner, status in outcome.approvals.items() if status.state == "approved"
+        ],
+        "released_by": list(outcome.released_by),
         "server_pids": list(outcome.server_pids),
         "enclave_pid": outcome.enclave_pid,
         "rows": int(fit["rows"].iloc[0]),
@@ -49,6 +54,18 @@ def as_text(outcome: DemoOutcome) -> str:
         "",
         "Receipt, verified offline by an owner",
         f"  {outcome.receipt!r}",
+        "",
+        "Who agreed",
+        f"  the job with the digest {outcome.result.job}",
+        *(
+            f"  {owner:<10}{status.state}: {status.runs} run, {status.runs_used} begun, "
+            f"until {moment(status.expires_at)}"
+            for owner, status in outcome.approvals.items()
+        ),
+        "",
+        "Who had to look first",
+        f"  before the release, fetching said: {outcome.waited_for}",
+        f"  released by {', '.join(outcome.released_by)}, who saw shape, size and report",
         "",
         "Who saw what",
     ]

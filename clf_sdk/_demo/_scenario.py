@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import clf_sdk as clf
 from clf_sdk._server_process import ServerProcess
 from clf_sdk.attestation import EnclavePolicy, create_simulation
-from clf_sdk.errors import ConfigurationError
+from clf_sdk.errors import ConfigurationError, ReleasePending, RunFailed
+from clf_sdk.protocol import JobStatus
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +32,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 TABLES: Mapping[str, str] = {"insurer": "plans", "clinic": "health", "hospital": "visits"}
 PREDICTORS = (*COLUMNS["insurer"], *COLUMNS["clinic"])
+REVIEWER = "hospital"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,12 @@ class DemoOutcome:
         What the analyst fetched.
     receipt
         What an owner verified offline, from the file that its server holds.
+    approvals
+        What each owner decided about the job.
+    waited_for
+        What fetching said before the release.
+    released_by
+        Who reviewed the outputs and released them.
     reference
         Coefficients of the pooled fit, by term.
     owners, server_pids, enclave_pid
@@ -57,6 +65,9 @@ class DemoOutcome:
 
     result: clf.Result
     receipt: clf.VerifiedReceipt
+    approvals: Mapping[str, JobStatus]
+    waited_for: str
+    released_by: tuple[str, ...]
     reference: Mapping[str, float]
     owners: tuple[str, ...]
     server_pids: tuple[int, ...]
@@ -133,31 +144,49 @@ def run_demo(folder: Path | None = None) -> DemoOutcome:
         return _run(folder, timer, cleanup)
 
 
+def _start_servers(
+    folder: Path, simulation: Path, cleanup: contextlib.ExitStack
+) -> dict[str, ServerProcess]:
+    """Start every owner's server, all at the same time."""
+
+    def start(owner: str) -> ServerProcess:
+        server = ServerProcess(
+            folder / owner, name=owner, insecure_simulation=simulation / "anchor.pem"
+        )
+        server.start()
+        return server
+
+    with ThreadPoolExecutor() as pool:
+        started = {owner: pool.submit(start, owner) for owner in COLUMNS}
+    servers = {}
+    for owner, future in started.items():
+        servers[owner] = future.result()
+        cleanup.callback(servers[owner].stop)
+    return servers
+
+
 def _run(folder: Path, timer: _Timer, cleanup: contextlib.ExitStack) -> DemoOutcome:
     with timer("load"):
         people = load_people()
     with timer("start_servers"):
         simulation = folder / "simulation"
         create_simulation(simulation)
-        servers = {}
-        for owner in COLUMNS:
-            server = ServerProcess(
-                folder / owner, name=owner, insecure_simulation=simulation / "anchor.pem"
-            )
-            server.start()
-            cleanup.callback(server.stop)
-            servers[owner] = server
+        servers = _start_servers(folder, simulation, cleanup)
         pids = tuple(server.pid or 0 for server in servers.values())
 
     # Each owner, in a notebook of its own: share one frame under a policy.
-    program = _program_policy()
+    program, owners = _program_policy(), dict[str, clf.Connection]()
     with timer("share"):
-        policy = clf.Policy(enclave=program, operations=["glm"], approval="automatic")
         for number, (owner, columns) in enumerate(COLUMNS.items()):
+            policy = clf.Policy(
+                enclave=program,
+                operations=["glm"],
+                release="review" if owner == REVIEWER else "at_once",
+            )
             frame = people[[KEY, *columns]].sample(frac=1, random_state=number)
-            connection = clf.connect(servers[owner].owner)
-            cleanup.callback(connection.close)
-            clf.share(frame, name=TABLES[owner], policy=policy, to=connection, progress=False)
+            owners[owner] = clf.connect(servers[owner].owner)
+            cleanup.callback(owners[owner].close)
+            clf.share(frame, name=TABLES[owner], policy=policy, to=owners[owner], progress=False)
 
     # The analyst has an identity; each owner's operator adds it and hands out a profile.
     identity = clf.Identity.create()
@@ -168,7 +197,7 @@ def _run(folder: Path, timer: _Timer, cleanup: contextlib.ExitStack) -> DemoOutc
             )
         )
 
-    # With a profile of each server the analyst builds the job and runs it.
+    # With a profile of each server the analyst builds the job, and submits it to all owners.
     analyst = [clf.connect(profile) for profile in profiles]
     for connection in analyst:
         cleanup.callback(connection.close)
@@ -185,8 +214,33 @@ def _run(folder: Path, timer: _Timer, cleanup: contextlib.ExitStack) -> DemoOutc
         enclave=program,
         analyst=identity,
     )
+    with timer("submit"):
+        submission = clf.submit(job, identity=identity, connections=analyst)
+
+    # Each owner looks at what is asked, and approves that one digest for one run.
+    with timer("approve"):
+        for connection in owners.values():
+            request = clf.requests(connection)[job.digest]
+            request.show()
+            request.approve(runs=1)
+        submission = submission.refresh()
+
+    # The analyst runs the job. One owner demands to look at results first: so far, nobody can
+    # open them.
     with timer("run"):
         run = clf.run(job, insecure_simulation=simulation, progress=False)
+    try:
+        clf.fetch(run, connections=analyst, identity=identity)
+    except ReleasePending as pending:
+        waited_for = pending.message
+    else:
+        raise RunFailed("the result could be opened before its release")
+
+    # That owner sees shape, size and the disclosure report of each output, and releases them.
+    with timer("release"):
+        for output in clf.releases(owners[REVIEWER]):
+            output.report_lines()
+            output.approve("aggregates over all people")
     with timer("fetch"):
         result = clf.fetch(run, connections=analyst, identity=identity)
     # Any owner, offline, with the file, the root that it trusts and the program that it reviewed.
@@ -201,6 +255,13 @@ def _run(folder: Path, timer: _Timer, cleanup: contextlib.ExitStack) -> DemoOutc
     return DemoOutcome(
         result=result,
         receipt=receipt,
+        approvals=dict(submission.statuses),
+        waited_for=waited_for,
+        released_by=tuple(
+            name
+            for name, connection in owners.items()
+            if any(output.status == "released" for output in clf.releases(connection))
+        ),
         reference=reference,
         owners=tuple(COLUMNS),
         server_pids=pids,

@@ -81,6 +81,19 @@ class SessionAccess(Document):
     results: ResultAccess
 
 
+class TakenGrant(Document):
+    """What a session takes from the grant that an approved job is (docs/protocol.md §3.3).
+
+    ``number`` tells which of the approved ``runs`` this is, from 1; ``resumed`` whether another
+    enclave carried the run before.
+    """
+
+    number: int
+    runs: int
+    expires_at: int
+    resumed: bool
+
+
 class Session(Document):
     """Step 9: what the server grants and when, for its signature. It holds no secret."""
 
@@ -94,6 +107,7 @@ class Session(Document):
     job: Sha256
     mode: Mode
     granted_at: Annotated[int, Field(ge=0, lt=_YEAR_10000)]
+    grant: TakenGrant
     inputs: list[GrantedInput]
     rules: Rules
     access: Sha256

@@ -18,7 +18,7 @@ from clf_enclave._receipt import make_receipt, put_receipt
 from clf_enclave._results import SealedOutput, put_outputs, seal_outputs
 from clf_enclave._session import OpenSession, RunIdentity, open_session
 from clf_sdk.attestation import EvidenceProvider
-from clf_sdk.errors import NotReady, TicketRefused
+from clf_sdk.errors import BindingMismatch, NotReady, PolicyRefused, TicketRefused
 from clf_sdk.keys import PrivateKey, SigningKey
 from clf_sdk.protocol import Endpoint, RunRequest
 from clf_sdk.receipt import SignedReceipt
@@ -131,6 +131,29 @@ class EnclaveRun:
         job = self._identity.job
         self._disclosure.check_outputs(job, row_level_outputs(job.operation.name))
 
+    def _confirm(self, sessions: dict[str, OpenSession]) -> dict[str, OpenSession]:
+        """Ask every owner once more, by a session whose answer it signs (§8, step 12).
+
+        Nothing was sealed yet: what an owner has stopped by now has no result, for nobody.
+        """
+        computed_under = self._disclosure.rules
+        confirmed = {}
+        for server, session in sessions.items():
+            confirmed[server] = self._open(session.endpoint)
+            if confirmed[server].session.inputs != session.session.inputs:
+                raise BindingMismatch(
+                    "an owner grants other data than the run has computed with",
+                    hint="the owner shared it anew, or changed its policy; start a new run",
+                )
+        if self._disclosure.rules.smallest_group != computed_under.smallest_group:
+            raise PolicyRefused(
+                "an owner demands larger groups than the run has computed with",
+                rule="smallest_group",
+                hint="the owner changed its policy; start a new run",
+            )
+        self._check_outputs()
+        return confirmed
+
     def _deliver(
         self, session: OpenSession, outputs: list[SealedOutput], receipt: SignedReceipt
     ) -> None:
@@ -149,12 +172,14 @@ class EnclaveRun:
         Raises
         ------
         ClfError
-            The first thing that went wrong; nothing was put before all was computed.
+            The first thing that went wrong; nothing was put before all was computed, and nothing
+            sealed before every owner had confirmed.
         """
         self._report("started", {"run": self._identity.run, "job": self._identity.job.digest})
         sessions = {endpoint.server: self._open(endpoint) for endpoint in self._endpoints}
         self._check_outputs()
         computed = self._compute(self._pull(sessions))
+        sessions = self._confirm(sessions)
         started = time.perf_counter()
         sealed = seal_outputs(
             self._identity, computed.outputs, reviewers=self._disclosure.reviewers

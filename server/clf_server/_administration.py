@@ -1,4 +1,4 @@
-"""What the operator decides about people: who is known, and who holds a token.
+"""What the operator decides: who is known, who holds a token, and whether the server is paused.
 
 It works on a server's directory, whether or not the server runs, and takes effect with the next
 request. Each decision and its entry in the audit log are one transaction.
@@ -19,6 +19,7 @@ from clf_server._analysts import Analyst, Analysts
 from clf_server._audit import AuditLog
 from clf_server._config import load_config
 from clf_server._metadata import Metadata
+from clf_server._pause import Pause
 from clf_server._profiles import make_profile
 from clf_server._state import METADATA_NAME, load_identity
 from clf_server._tokens import StoredToken, Tokens
@@ -28,7 +29,7 @@ _DAY_SECONDS = 86400
 
 
 class Administration:
-    """The people of one server.
+    """The people of one server, and its switch.
 
     Parameters
     ----------
@@ -49,6 +50,7 @@ class Administration:
         self._identity = load_identity(directory)
         self._metadata = Metadata(directory / METADATA_NAME)
         self._audit = AuditLog(self._metadata, self._identity, mode=self._config.mode, now=self.now)
+        self._pause = Pause(self._metadata)
         self.analysts = Analysts(self._metadata)
         self.tokens = Tokens(self._metadata)
 
@@ -66,6 +68,25 @@ class Administration:
     def now(self) -> int:
         """Return the wall-clock time in Unix seconds."""
         return int(self._clock())
+
+    def pause(self) -> bool:
+        """Stop the server from opening sessions and honouring tickets; tell whether it did not yet.
+
+        Tickets that were given out end within seconds.
+        """
+        with self._metadata.transaction() as connection:
+            changed = self._pause.set(connection, now=self.now())
+            if changed:
+                self._audit.append("server.paused", {}, connection=connection)
+        return changed
+
+    def resume(self) -> bool:
+        """Let the server go on; tell whether it was paused."""
+        with self._metadata.transaction() as connection:
+            changed = self._pause.clear(connection)
+            if changed:
+                self._audit.append("server.resumed", {}, connection=connection)
+        return changed
 
     def add_analyst(self, identity: PublicIdentity, *, label: str) -> Analyst:
         """Make an analyst known; it can do nothing here before it has a token.

@@ -111,6 +111,11 @@ class Analysts:
             found = _select(connection, _analysts.c.id == identity_id)
         return found[0] if found else None
 
+    def labels(self, connection: sa.Connection) -> dict[str, str]:
+        """Return what the owner calls each analyst, by identity id."""
+        query = sa.select(_analysts.c.id, _analysts.c.label)
+        return {row.id: row.label for row in connection.execute(query)}
+
     def list(self) -> list[Analyst]:
         """Return all analysts, by label."""
         with self._metadata.reading() as connection:

@@ -15,6 +15,8 @@ from clf_server._audit_routes import audit_router
 from clf_server._blobs import BlobEndpoint, UploadEndpoint
 from clf_server._derived import DerivedVersions
 from clf_server._enclave_routes import enclave_router
+from clf_server._job_routes import job_router
+from clf_server._jobs import Jobs
 from clf_server._middleware import MOST_JSON_BYTES, RequestGuard
 from clf_server._people_routes import anyone_router, people_router
 from clf_server._policies import Policies
@@ -82,6 +84,7 @@ def _create_control(
     app.include_router(people_router(state, policies, uploads, results))
     app.include_router(receipt_router(state))
     app.include_router(audit_router(state))
+    app.include_router(job_router(state, Jobs(state, vault, policies)))
     app.add_middleware(RequestGuard, most_bytes=_most_bytes)
     _add_error_handlers(app)
     return app

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pyarrow as pa
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -111,6 +112,8 @@ class BlobEndpoint:
             ticket = self._state.tickets.check(ticket_secret(request))
             if version_id not in ticket.versions:
                 raise TicketRefused("the ticket does not open this version")
+            if not self._state.grants.fresh(ticket):
+                await run_in_threadpool(self._state.grants.check, ticket)
             return object_response(
                 self._state,
                 version_id,

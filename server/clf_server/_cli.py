@@ -91,6 +91,35 @@ def run(directory: Path) -> None:
     run_server(directory)
 
 
+_DIRECTORY = click.argument(
+    "directory", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False)
+)
+
+
+@server.command()
+@_DIRECTORY
+def pause(directory: Path) -> None:
+    """Stop the server of DIR from giving anything to enclaves, whether or not it runs."""
+    from clf_server._administration import Administration
+
+    with Administration(directory) as administration:
+        changed = administration.pause()
+    click.echo("paused: no session is opened, and tickets end within seconds")
+    if not changed:
+        click.echo("(it was paused before)")
+
+
+@server.command()
+@_DIRECTORY
+def resume(directory: Path) -> None:
+    """Let the paused server of DIR go on."""
+    from clf_server._administration import Administration
+
+    with Administration(directory) as administration:
+        changed = administration.resume()
+    click.echo("it goes on" if changed else "it was not paused")
+
+
 @server.command()
 def openapi() -> None:
     """Print the OpenAPI document of the control listener."""

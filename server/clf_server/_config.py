@@ -15,6 +15,7 @@ from clf_sdk.protocol import Mode, check_name
 CONFIG_NAME = "clf_server.conf"
 _SECTION = "clf_server"
 _MAX_PORT = 65535
+_MOST_RESUME_SECONDS = 86400
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class ServerConfig:
         Anchor of a simulated TEE that is trusted *instead of* Intel's root, or None.
     pccs_url, collateral_file
         Where collateral comes from when the evidence brings none.
+    resume_seconds
+        How long after its first session a run may go on in another enclave; 0 is never.
     max_upload_bytes
         Size limit of one upload.
     """
@@ -54,6 +57,7 @@ class ServerConfig:
     insecure_simulation: Path | None
     pccs_url: str | None
     collateral_file: Path | None
+    resume_seconds: int
     max_upload_bytes: int
 
     @property
@@ -80,6 +84,13 @@ def _positive(text: str) -> int:
     return number
 
 
+def _seconds(text: str) -> int:
+    seconds = int(text)
+    if not 0 <= seconds <= _MOST_RESUME_SECONDS:
+        raise ValueError
+    return seconds
+
+
 _KEYS: dict[str, tuple[Callable[[str], Any], str | None, str]] = {
     # key: (parser, default, what it must be)
     "name": (lambda text: check_name(text, what="a server"), None, "a name"),
@@ -92,6 +103,7 @@ _KEYS: dict[str, tuple[Callable[[str], Any], str | None, str]] = {
     "insecure_simulation": (Path, "", "a path"),
     "pccs_url": (str, "", "a URL"),
     "collateral_file": (Path, "", "a path"),
+    "resume_seconds": (_seconds, "900", "a number of seconds from 0 to 86400"),
     "max_upload_bytes": (_positive, str(1 << 40), "a number of bytes"),
 }
 

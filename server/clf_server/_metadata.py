@@ -447,6 +447,11 @@ class Metadata:
         )
         return changed.rowcount == 1
 
+    def has_results(self, connection: sa.Connection, run: str) -> bool:
+        """Tell whether an output of a run is visible."""
+        query = sa.select(_results.c.output).where(_results.c.run == run).limit(1)
+        return connection.execute(query).first() is not None
+
     def known_versions(self) -> set[str]:
         """Return the ids of all versions that are visible, of tables and of results."""
         query = sa.union(sa.select(_versions.c.version_id), sa.select(_results.c.version_id))

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from clf_sdk.errors import Conflict, NotFound, ReceiptMismatch
 from clf_sdk.receipt import SignedReceipt, check_receipt
 from clf_server._state import ServerState
+from clf_server._tickets import Ticket
 
 _schema = sa.MetaData()
 _receipts = sa.Table(
@@ -32,6 +33,8 @@ class Receipts:
         ------
         TicketRefused
             The ticket is not for this run.
+        AccessDenied
+            The owner has stopped the run, or another enclave carries it now.
         FormatError, SignatureInvalid, ReceiptError, BindingMismatch, ServerIdentityMismatch
             It is not a receipt whose parts agree and whose owners signed theirs.
         ReceiptMismatch
@@ -47,7 +50,7 @@ class Receipts:
             ticket.run,
             ticket.job,
             ticket.mode,
-            ticket.signing_key,
+            ticket.enclave,
         ):
             raise ReceiptMismatch("the receipt is of another run, job, mode or enclave")
         here = {
@@ -59,11 +62,12 @@ class Receipts:
                 "the receipt names other outputs than this server holds",
                 hint="put all outputs of the run first",
             )
-        self._store(receipt)
+        self._store(ticket, receipt)
 
-    def _store(self, receipt: SignedReceipt) -> None:
+    def _store(self, ticket: Ticket, receipt: SignedReceipt) -> None:
         state, run = self._state, receipt.predicate.run
         with state.metadata.transaction() as connection:
+            state.grants.check_now(connection, ticket)
             query = sa.select(_receipts.c.receipt).where(_receipts.c.run == run)
             stored = connection.execute(query).scalar()
             if stored == receipt.data:

@@ -57,6 +57,11 @@ class Results:
         self._staged: dict[str, _Staged] = {}
         self._lock = threading.Lock()
 
+    def _check(self, secret: str, run: str) -> Ticket:
+        ticket = self._state.tickets.check_for_run(secret, run)
+        self._state.grants.check(ticket)
+        return ticket
+
     def _sweep(self, now: float) -> None:
         """Delete what was staged and never finished."""
         with self._lock:
@@ -80,12 +85,14 @@ class Results:
         ------
         TicketRefused
             The ticket is not for this run.
+        AccessDenied
+            The owner has stopped the run, or another enclave carries it now.
         Conflict
             The version id is in use.
         TooLarge
             The output exceeds its limit.
         """
-        self._state.tickets.check_for_run(secret, run)
+        self._check(secret, run)
         if name not in (MANIFEST_NAME, DOCUMENT_NAME) and not (name.isascii() and name.isdigit()):
             raise Malformed(
                 "an object is called 'manifest', 'document' or by the number of its row group"
@@ -117,12 +124,14 @@ class Results:
             The envelope is not of this session's run and job, or not signed by its enclave.
         PolicyRefused
             The owner demands a review, and the output was not sealed for one.
+        AccessDenied
+            The owner has stopped the run, or another enclave carries it now.
         Malformed
             The stored objects are not those that the envelope names, or the share is not of it.
         Conflict
             The run has another output of that name.
         """
-        ticket = self._state.tickets.check_for_run(secret, run)
+        ticket = self._check(secret, run)
         envelope = submission.envelope
         if (envelope.run, envelope.job, envelope.mode, envelope.output) != (
             ticket.run,
@@ -133,10 +142,7 @@ class Results:
             raise TicketRefused("the envelope is of another run, job, mode or output")
         try:
             verify_signature(
-                ticket.signing_key or b"",
-                RESULT_SIGNATURE,
-                envelope.to_json(),
-                submission.signature,
+                ticket.enclave, RESULT_SIGNATURE, envelope.to_json(), submission.signature
             )
         except SignatureInvalid as error:
             raise TicketRefused("the envelope is not signed by the enclave of this run") from error
@@ -151,7 +157,7 @@ class Results:
                     raise Malformed("the stored objects are not those that the envelope names")
                 writer.commit()
                 try:
-                    self._show(envelope, submission.signature, share)
+                    self._show(ticket, submission, share)
                 except BaseException:
                     writer.discard()
                     raise
@@ -191,7 +197,10 @@ class Results:
                 return
         raise Malformed("the objects that the envelope names are not here", hint="put them again")
 
-    def _show(self, envelope: ResultEnvelope, signature: bytes, share: ReleaseShare | None) -> None:
+    def _show(
+        self, ticket: Ticket, submission: ResultSubmission, share: ReleaseShare | None
+    ) -> None:
+        envelope, signature = submission.envelope, submission.signature
         state = self._state
         result = StoredResult(
             run=envelope.run,
@@ -205,6 +214,7 @@ class Results:
             share=None if share is None else share.to_json(),
         )
         with state.metadata.transaction() as connection:
+            state.grants.check_now(connection, ticket)
             if not state.metadata.add_result(connection, result):
                 return
             stored = {

@@ -16,6 +16,8 @@ def describe_granted(session: Session, enclave: VerifiedEnclave) -> dict[str, An
     return {
         "session": session.session,
         "run": session.run,
+        "number": session.grant.number,
+        "resumed": session.grant.resumed,
         "job": session.job,
         "mrenclave": enclave.mrenclave,
         "mrsigner": enclave.mrsigner,

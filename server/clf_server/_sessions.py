@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from clf_sdk import Policy
@@ -16,7 +15,7 @@ from clf_sdk.attestation import (
     check_program,
     verify_quote,
 )
-from clf_sdk.errors import BindingMismatch, CollateralUnavailable, NotFound
+from clf_sdk.errors import BindingMismatch, CollateralUnavailable
 from clf_sdk.keys import PublicKey
 from clf_sdk.policy import AccessRequest, enforce
 from clf_sdk.protocol import (
@@ -37,6 +36,7 @@ from clf_sdk.protocol import (
     session_keys_info,
 )
 from clf_server._derived import DerivedVersions
+from clf_server._inputs import asked_columns
 from clf_server._metadata import StoredTable, Version
 from clf_server._nonces import LIFETIME_SECONDS as NONCE_SECONDS
 from clf_server._policies import Policies
@@ -104,24 +104,6 @@ class _Asked:
     policy: Policy
 
 
-def _columns(asked: _Asked, present: Sequence[str]) -> list[str]:
-    """Columns that the job asks for, in its order."""
-    entry, current = asked.entry, asked.table.current
-    if entry.version not in ("latest", current.version):
-        raise NotFound(
-            f"table {entry.table!r} is not at the version that the job names",
-            hint="the owner shared it anew; build the job again from the current version",
-        )
-    columns = list(present) if entry.columns is None else list(entry.columns)
-    known = set(present)
-    if unknown := [column for column in columns if column not in known]:
-        raise NotFound(
-            f"table {entry.table!r} has no column {unknown[0][:80]!r}",
-            hint="look at the table's columns in the catalogue",
-        )
-    return columns
-
-
 def _grant(
     derived: DerivedVersions, asked: _Asked, columns: list[str]
 ) -> tuple[GrantedInput, Version]:
@@ -185,8 +167,10 @@ def open_session(
     enclave = next(iter(verified.values()))
     check_program(enclave, job.enclave, pinned_by="job")
 
-    # 8. Every rule of every table's policy allows it; "latest" becomes a version, and where rows
-    #    are filtered a version without the others.
+    # 8. The owner has approved the job, and every rule of every table's policy allows it; "latest"
+    #    becomes a version, and where rows are filtered a version without the others.
+    with state.metadata.reading() as connection:
+        agreed = state.grants.agreed(connection, job=job_digest, run=binding.run)
     grants = []
     for each in asked:
         schema = vault.manifest(each.table.current).schema
@@ -194,14 +178,16 @@ def open_session(
             job=job,
             entry=each.entry,
             now=now,
+            analyst=agreed.analyst,
             columns=schema.names,
             schema=schema,
             enclave=verified[each.policy.enclave],
-            runs_used=0,
-            approved=False,
+            runs_used=agreed.runs_before,
+            approved=agreed.by_owner,
         )
         enforce(each.policy, question)
-        grants.append(_grant(derived, each, _columns(each, schema.names)))
+        columns = asked_columns(each.entry, each.table.current, schema.names)
+        grants.append(_grant(derived, each, columns))
     inputs = [granted for granted, _ in grants]
 
     # 9. Keys sealed to the enclave, tickets, and this server's signature.
@@ -212,23 +198,18 @@ def open_session(
         }
     )
     info = session_keys_info(binding=report_data.hex(), server=state.server_id, session=session_id)
+    rules = Rules.tightest(each.policy.rules for each in asked)
     ticket = Ticket(
         versions=frozenset(granted.version_id for granted in inputs),
         run=binding.run,
         job=job_digest,
         mode=state.anchor.mode,
-        signing_key=None,
-    )
-    rules = Rules.tightest(each.policy.rules for each in asked)
-    result_ticket = Ticket(
-        versions=frozenset(),
-        run=binding.run,
-        job=job_digest,
-        mode=state.anchor.mode,
-        signing_key=binding.signing_key,
+        enclave=binding.signing_key,
         session=session_id,
+        takes_results=False,
         review=rules.release == "review",
     )
+    result_ticket = replace(ticket, versions=frozenset(), takes_results=True)
     access = SessionAccess(
         keys=SealedMessage(**recipient.seal(keys.canonical(), info=info)),
         blobs=BlobAccess(
@@ -241,27 +222,37 @@ def open_session(
             key=PublicKeyDocument(**state.release_key.public.to_document()),
         ),
     )
-    session = Session(
-        clf=1,
-        type="session",
-        server=state.server_id,
-        session=session_id,
-        nonce=binding.nonce,
-        binding=report_data.hex(),
-        run=binding.run,
-        job=job_digest,
-        mode=state.anchor.mode,
-        granted_at=now,
-        inputs=inputs,
-        rules=rules,
-        access=access.digest,
-    )
-    signature = state.identity.sign(SESSION_SIGNATURE, session.to_json())
     with state.metadata.transaction() as connection:
         for each in asked:
             state.metadata.check_still(connection, each.table)
-        granted = describe_granted(session, enclave)
-        state.audit.append("session.granted", granted, connection=connection)
+        grant = state.grants.take(
+            connection,
+            job=job_digest,
+            run=binding.run,
+            enclave=binding.signing_key,
+            versions={granted.name: granted.source or granted.version for granted in inputs},
+            most_runs=min(each.policy.runs for each in asked),
+        )
+        session = Session(
+            clf=1,
+            type="session",
+            server=state.server_id,
+            session=session_id,
+            nonce=binding.nonce,
+            binding=report_data.hex(),
+            run=binding.run,
+            job=job_digest,
+            mode=state.anchor.mode,
+            granted_at=now,
+            grant=grant,
+            inputs=inputs,
+            rules=rules,
+            access=access.digest,
+        )
+        state.audit.append(
+            "session.granted", describe_granted(session, enclave), connection=connection
+        )
+    signature = state.identity.sign(SESSION_SIGNATURE, session.to_json())
     answer = SessionAnswer(
         session=session,
         signature=signature,

@@ -17,10 +17,13 @@ from clf_server._analysts import Analysts
 from clf_server._attempts import Attempts
 from clf_server._audit import AuditLog
 from clf_server._config import ServerConfig, load_config
+from clf_server._grants import Grants
+from clf_server._job_store import JobStore
 from clf_server._kek import FileKek
 from clf_server._metadata import Metadata
 from clf_server._nonces import NonceStore
 from clf_server._objects import ObjectStore
+from clf_server._pause import Pause
 from clf_server._refusals import Refusals
 from clf_server._tickets import TicketStore
 from clf_server._tokens import Tokens
@@ -44,6 +47,9 @@ class ServerState:
     tokens: Tokens
     analysts: Analysts
     attempts: Attempts
+    jobs: JobStore
+    pause: Pause
+    grants: Grants
     nonces: NonceStore
     tickets: TicketStore
     release_key: PrivateKey
@@ -146,6 +152,7 @@ def load_state(
         return int(clock())
 
     audit = AuditLog(metadata, identity, mode=anchor.mode, now=now)
+    analysts, jobs, pause = Analysts(metadata), JobStore(metadata), Pause(metadata)
     objects = ObjectStore(directory / "objects")
     objects.sweep(metadata.known_versions())
     return ServerState(
@@ -157,8 +164,19 @@ def load_state(
         audit=audit,
         refusals=Refusals(audit, now=now, monotonic=monotonic),
         tokens=Tokens(metadata),
-        analysts=Analysts(metadata),
+        analysts=analysts,
         attempts=Attempts(monotonic),
+        jobs=jobs,
+        pause=pause,
+        grants=Grants(
+            metadata,
+            jobs,
+            analysts,
+            pause,
+            now=now,
+            monotonic=monotonic,
+            resume_seconds=config.resume_seconds,
+        ),
         nonces=NonceStore(monotonic),
         tickets=TicketStore(monotonic),
         release_key=PrivateKey.generate(),  # as tickets do, sessions end with the process

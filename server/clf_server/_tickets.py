@@ -24,10 +24,12 @@ class Ticket:
         Version ids whose blobs may be pulled; empty for a result ticket.
     run, job, mode
         Which run, for which job, proved how.
-    signing_key
-        Key that the enclave's quote binds, for results; None for a blob ticket.
+    enclave
+        Signing key that the enclave's quote binds.
     session
         Id of the session.
+    takes_results
+        Whether results may be put with it.
     review
         Whether the owner must release the results.
     """
@@ -36,9 +38,10 @@ class Ticket:
     run: str
     job: str
     mode: Mode
-    signing_key: bytes | None
-    session: str = ""
-    review: bool = False
+    enclave: bytes
+    session: str
+    takes_results: bool
+    review: bool
 
 
 class TicketStore:
@@ -96,7 +99,7 @@ class TicketStore:
             It is unknown, too old, or for something else.
         """
         ticket = self.check(secret)
-        if ticket.signing_key is None or ticket.run != run:
+        if not ticket.takes_results or ticket.run != run:
             raise TicketRefused("the ticket is not for the results of this run")
         return ticket
 

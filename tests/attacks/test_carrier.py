@@ -32,7 +32,7 @@ def shared(
 
 def run(shared: Owner, simulation: Simulation) -> None:
     job = make_job([job_input(shared.server, "t")])
-    execute(job, [shared.relayed], simulation.provider())
+    execute(job, [shared.relayed], simulation.provider(), agreed=[shared])
 
 
 def on(part: str, change: Callable[[Exchange], None]) -> Attack:
@@ -175,6 +175,6 @@ def test_an_expired_ticket_is_renewed_by_attesting_again(
     job = make_job([job_input(shared.server, "t")])
     events: list[dict[str, object]] = []
     with shared.data.attacked(before=on("/0", refuse_once)):
-        execute(job, [shared.relayed], simulation.provider(), events=events)
+        execute(job, [shared.relayed], simulation.provider(), agreed=[shared], events=events)
     assert refused == 1
-    assert [event["event"] for event in events].count("session") == 2
+    assert [event["event"] for event in events].count("session") == 3  # one more, before it seals

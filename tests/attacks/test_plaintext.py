@@ -55,7 +55,7 @@ def _refuse_what_can_be_refused(
     operation = {"name": "dump", "parameters": {LEVEL: ATTR, "n": NUMBER >> 9}}
     changes = {"purpose": TEXT, "operation": operation}
     forbidden = JobDocument.parse(job.document.to_json() | changes)
-    with pytest.raises(clf.ClfError, match="operation"):
+    with pytest.raises(clf.ClfError, match="not approved"):
         execute(forbidden, [connection.endpoint], simulation.provider())
     stranger = clf.connect(connection.profile.model_copy(update={"token": TEXT}))
     with pytest.raises(clf.ClfError, match="token"):
@@ -84,6 +84,7 @@ def test_no_plaintext_value_is_stored_logged_or_sent(
     table = clf.share(_frame(), name="t", policy=policy, to=connection)
     analyst = clf.Identity.create()
     profile = server.admit(analyst.public, label="analyst")
+    asking = clf.connect(profile)
     job = clf.Job(
         name="j",
         inputs=[table],
@@ -92,6 +93,8 @@ def test_no_plaintext_value_is_stored_logged_or_sent(
         enclave=policy.enclave,
         analyst=analyst,
     )
+    clf.submit(job, identity=analyst, connections=[asking])
+    clf.requests(connection)[job.digest].approve(runs=2)
     run = clf.run(job, insecure_simulation=simulation.directory)
     assert len(clf.fetch(run, connections=[connection], identity=analyst).to_pandas()) == 2
 
@@ -123,6 +126,7 @@ def test_no_plaintext_value_is_stored_logged_or_sent(
     events = RemoteLog(connection.http, connection.server).export(log).events
     assert {"table.shared", "session.refused", "token.refused", "result.stored"} <= set(events)
     connection.close()
+    asking.close()
 
     kept = {str(path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert any("objects" in path for path in kept)

@@ -11,7 +11,16 @@ import pytest
 import clf_sdk as clf
 from clf_sdk._server_process import ServerProcess
 from clf_sdk.errors import TransportError
-from clf_testing import Simulation, endpoint_of, execute, job_input, make_job
+from clf_testing import (
+    Simulation,
+    admit,
+    agree,
+    endpoint_of,
+    execute,
+    job_input,
+    make_job,
+    the_analyst,
+)
 
 
 def test_killed_in_the_middle_of_an_upload(
@@ -56,6 +65,8 @@ def test_killed_in_the_middle_of_a_pull(
     connection = clf.connect(server.owner)
     clf.share(numbers, name="t", policy=policy, to=connection)
     job = make_job([job_input(server.owner.server, "t")])
+    profile = admit(server.directory, the_analyst().public, label="analyst")
+    agree(job, owner=server.owner, analyst=profile)
     provider = simulation.provider()
 
     class KillAfterSession(list[dict[str, object]]):

@@ -79,7 +79,9 @@ def runs(
         recipients=[identity.public],
     )
     endpoints = [owner.endpoint for owner in tables]
-    first, second = (execute(job, endpoints, simulation.provider()).run for _ in range(2))
+    first, second = (
+        execute(job, endpoints, simulation.provider(), agreed=list(tables)).run for _ in range(2)
+    )
     connections = clf.connect(clinic.relayed_analyst), clf.connect(insurer.relayed_analyst)
     yield Runs(
         owners=(clinic, insurer),
@@ -176,7 +178,7 @@ def test_receipt_of_another_job_is_refused(
 ) -> None:
     job = make_job(runs.job.inputs, parameters={**runs.job.operation.parameters, "confidence": 0.9})
     endpoints = [owner.endpoint for owner in runs.owners]
-    other = execute(job, endpoints, simulation.provider()).run
+    other = execute(job, endpoints, simulation.provider(), agreed=runs.owners).run
     lie("/receipt", answering(runs.receipts(other)[0]))
     with pytest.raises(ReceiptMismatch):
         runs.fetch()

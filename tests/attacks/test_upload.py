@@ -43,7 +43,7 @@ def test_object_changed_on_its_way_up_never_opens(
     assert [entry.method for entry in network.seen] == ["PUT", "PUT"]
     job = make_job([job_input(clinic.server, "altered")])
     with pytest.raises(SealBroken):
-        execute(job, [clinic.endpoint], simulation.provider())
+        execute(job, [clinic.endpoint], simulation.provider(), agreed=[clinic])
 
 
 def test_manifest_changed_on_its_way_up_publishes_nothing(

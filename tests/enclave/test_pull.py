@@ -13,7 +13,7 @@ import clf_sdk as clf
 from clf_enclave import _pull
 from clf_enclave._pull import TablePull
 from clf_enclave._session import RunIdentity, open_session
-from clf_sdk.errors import BindingMismatch, SealBroken, TicketRefused
+from clf_sdk.errors import BindingMismatch, RunRefused, SealBroken, TicketRefused
 from clf_sdk.keys import PrivateKey, SigningKey
 from clf_testing import Exchange, Owner, Simulation, job_input, make_job
 
@@ -40,6 +40,7 @@ def pull(clinic: Owner, simulation: Simulation) -> Pull:
             signing=SigningKey.generate(),
             provider=simulation.provider(),
         )
+        owner.agree(identity.job)
         session = open_session(identity, owner.endpoint)
         return TablePull("pulled", session, partial(open_session, identity, owner.endpoint))
 
@@ -181,8 +182,20 @@ def test_table_that_is_replaced_while_it_is_pulled_is_not_mixed(
             exchange.headers["Authorization"] = "CLF-Ticket expired"
 
     replaced: list[Exchange] = []
+    with clinic.data.attacked(before=replace), pytest.raises(RunRefused, match="table changed"):
+        begun.table()
+
+
+def test_server_that_renews_a_session_for_another_version_is_caught(
+    share: Callable[[pa.Table], None], pull: Pull, clinic: Owner, numbers: pa.Table
+) -> None:
+    share(numbers)
+    begun = pull()
+    share(numbers.slice(2))
+    other = pull()
+    begun._renew = other._renew  # as if the server had forgotten which version the run has
     with (
-        clinic.data.attacked(before=replace),
+        clinic.data.attacked(before=lambda e: e.headers.update(Authorization="CLF-Ticket none")),
         pytest.raises(BindingMismatch, match="changed while it was pulled"),
     ):
         begun.table()

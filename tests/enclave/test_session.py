@@ -117,6 +117,7 @@ def ask(dishonest: Dishonest, simulation: Simulation) -> Callable[..., OpenSessi
     def open_with(**changes: Any) -> OpenSession:
         server = dishonest.server.server_id
         job: JobDocument = make_job([job_input(server, "plans", **changes)])
+        dishonest.server.agree(job)
         identity = RunIdentity(
             run=secrets.token_hex(16),
             job=job,

@@ -31,6 +31,10 @@ def test_demo_reproduces_the_published_model_with_separate_processes() -> None:
     assert found["owners"] == ["insurer", "clinic", "hospital"]
     assert len({*found["server_pids"], found["enclave_pid"]}) == 4
     assert found["rows"] == 20190
+    assert len(bytes.fromhex(found["digest"])) == 32
+    assert found["approvals"] == found["owners"]
+    assert found["released_by"] == ["hospital"]
+    assert found["receipt_verified"] is True
     assert found["max_abs_difference"] < 1e-8
     assert {term: round(value, 4) for term, value in found["coefficients"].items()} == PUBLISHED
     assert set(found["reference"]) == set(PUBLISHED)

@@ -161,5 +161,5 @@ def test_each_error_has_a_status(code: str) -> None:
     status = status_of(BY_CODE[code]("message"))
     server_side = {"error", "transport", "server_error"}
     server_side |= {"audit", "log_altered", "log_inconsistent"}
-    server_side |= {"run_failed", "identity_locked", "job_altered"}  # never said by a server
+    server_side |= {"run_failed", "identity_locked"}  # never said by a server
     assert (status == 500) is (code in server_side)

@@ -165,6 +165,8 @@ def test_commit_is_durable_even_if_the_power_fails_right_after_it(local: LocalSe
 
 def test_what_can_not_be_logged_is_not_decided(enclave: HandmadeEnclave) -> None:
     server = enclave.server
+    server.agree(enclave.job)
+    enclave.agreed = False
     before = entries(server)
     with database(server) as connection:
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
@@ -191,6 +193,8 @@ def test_granted_session_stands_in_the_log(enclave: HandmadeEnclave) -> None:
     assert entry.details == {
         "session": session.session,
         "run": enclave.run,
+        "number": 1,
+        "resumed": False,
         "job": enclave.job.digest,
         "mrenclave": "ab" * 32,
         "mrsigner": enclave.simulation.platform.mrsigner,

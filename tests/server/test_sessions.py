@@ -193,15 +193,22 @@ def test_operation_that_the_policy_does_not_name_is_refused(enclave: HandmadeEnc
     assert answer.json()["rule"] == "operations"
 
 
-def test_unknown_columns_tables_and_versions_are_not_found(enclave: HandmadeEnclave) -> None:
-    server = enclave.server.server_id
-    for entry in (
-        job_input(server, "t", columns=["id", "nothing"]),
-        job_input(server, "nothing"),
-        job_input(server, "t", version="00" * 32),
-    ):
-        enclave.job = make_job([entry])
-        refused(enclave.ask(), "not_found")
+@pytest.mark.parametrize("changes", [{}, {"columns": ["id", "y"]}, {"version": None}])
+def test_what_went_away_after_the_approval_is_not_found(
+    enclave: HandmadeEnclave, numbers: pa.Table, policy: clf.Policy, changes: dict[str, Any]
+) -> None:
+    server = enclave.server
+    if "version" in changes:
+        (table,) = server.state.metadata.list_tables()
+        changes["version"] = table.current.version
+    enclave.job = make_job([job_input(server.server_id, "t", **changes)])
+    assert enclave.ask().status_code == 200
+    enclave.run = "ee" * 16
+    if changes:
+        server.upload("t", numbers.select(["id", "x"]), policy)
+    else:
+        server.control.delete("/v1/tables/t", headers=server.bearer())
+    refused(enclave.ask(), "not_found")
 
 
 def test_job_that_asks_nothing_of_this_server_is_refused(enclave: HandmadeEnclave) -> None:

@@ -6,7 +6,16 @@ from clf_sdk.errors import TicketRefused
 from clf_server._tickets import LIFETIME_SECONDS, Ticket, TicketStore
 from clf_testing import Clock
 
-TICKET = Ticket(frozenset({"ab" * 16}), "cd" * 16, "ef" * 32, "simulation", None)
+TICKET = Ticket(
+    versions=frozenset({"ab" * 16}),
+    run="cd" * 16,
+    job="ef" * 32,
+    mode="simulation",
+    enclave=bytes(32),
+    session="ab" * 16,
+    takes_results=False,
+    review=False,
+)
 
 
 def test_ticket_opens_until_it_dies() -> None:

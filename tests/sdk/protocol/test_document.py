@@ -84,6 +84,7 @@ SESSION: dict[str, Any] = {
         "job": "ab" * 32,
         "mode": "dcap",
         "granted_at": 1,
+        "grant": {"number": 1, "runs": 1, "expires_at": 2, "resumed": False},
         "inputs": [],
         "rules": {"smallest_group": 10, "row_level": ["ab" * 32], "release": "review"},
         "access": "ab" * 32,

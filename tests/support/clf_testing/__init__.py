@@ -4,11 +4,13 @@ from clf_testing._enclave import HandmadeEnclave
 from clf_testing._jobs import (
     GLM,
     MRENCLAVE,
+    agree,
     allowed_enclave,
     endpoint_of,
     job_input,
     make_job,
     run_request,
+    signed,
 )
 from clf_testing._keyring import MemoryKeyring
 from clf_testing._local import Clock, LocalServer, SealedUpload
@@ -35,6 +37,7 @@ __all__ = [
     "Sender",
     "Simulation",
     "admit",
+    "agree",
     "allowed_enclave",
     "endpoint_of",
     "execute",
@@ -44,5 +47,6 @@ __all__ = [
     "owner_keys",
     "run_request",
     "seal_payload",
+    "signed",
     "the_analyst",
 ]

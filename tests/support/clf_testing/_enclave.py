@@ -23,12 +23,16 @@ from clf_testing._simulation import Simulation
 
 @dataclass
 class HandmadeEnclave:
-    """One run of one job against one server in this process."""
+    """One run of one job against one server in this process.
+
+    The owner agrees to every job that it asks to run, unless ``agreed`` is false.
+    """
 
     simulation: Simulation
     server: LocalServer
     job: JobDocument
     run: str = field(default_factory=lambda: secrets.token_hex(16))
+    agreed: bool = True
     hpke: PrivateKey = field(default_factory=PrivateKey.generate)
     signing: SigningKey = field(default_factory=SigningKey.generate)
 
@@ -57,8 +61,11 @@ class HandmadeEnclave:
         self, evidence: dict[str, Any], *, job: JobDocument | None = None, to: Any = None
     ) -> httpx.Response:
         """Post evidence and a job, to this enclave's server by default."""
-        body = {"evidence": evidence, "job": (job or self.job).to_json()}
-        answer: httpx.Response = (to or self.server).control.post("/v1/sessions", json=body)
+        wanted, server = job or self.job, to or self.server
+        if self.agreed:
+            server.agree(wanted)
+        body = {"evidence": evidence, "job": wanted.to_json()}
+        answer: httpx.Response = server.control.post("/v1/sessions", json=body)
         return answer
 
     def ask(self, **changes: Any) -> httpx.Response:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import secrets
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from clf_sdk import Identity, PublicIdentity
+from clf_sdk._http import HttpClient
 from clf_sdk.protocol import (
+    JOB_SIGNATURE,
     AllowedEnclave,
     Endpoint,
     InnerJoin,
@@ -75,6 +80,29 @@ def make_job(
         enclave=enclave or allowed_enclave(),
         recipients=[who.document for who in recipients or [Identity.create().public]],
     )
+
+
+def signed(job: JobDocument, signer: Identity | None = None) -> dict[str, Any]:
+    """Return the body of a submission."""
+    document = job.to_json()
+    signature = (signer or the_analyst()).sign(JOB_SIGNATURE, document)
+    return {"job": document, "signature": base64.b64encode(signature).decode()}
+
+
+def agree(
+    job: JobDocument, *, owner: Profile, analyst: Profile, runs: int = 1000, days: float = 1
+) -> None:
+    """Submit a job to a server, and approve it there."""
+    body = json.dumps(signed(job)).encode()
+    approval = {"runs": runs, "expires_at": int(time.time() + days * 86400)}
+    headers = {"Content-Type": "application/json"}
+    for profile, path, data in (
+        (analyst, "/v1/jobs", body),
+        (owner, f"/v1/jobs/{job.digest}/approval", json.dumps(approval).encode()),
+    ):
+        client = HttpClient(profile)
+        client.send("POST", path, data=data, headers=headers)
+        client.close()
 
 
 def endpoint_of(profile: Profile, **changes: Any) -> Endpoint:

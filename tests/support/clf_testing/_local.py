@@ -6,6 +6,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -15,12 +16,13 @@ import pyarrow as pa
 from starlette.testclient import TestClient
 
 from clf_sdk import Identity, Policy
-from clf_sdk.protocol import AuditEntry, Profile, UploadTicket, parse_json
+from clf_sdk.protocol import AuditEntry, JobDocument, Profile, UploadTicket, parse_json
 from clf_sdk.sealed import TableSealer, as_record_batches
 from clf_server import _state
 from clf_server._app import create_apps
 from clf_server._provision import create_server
 from clf_server._state import METADATA_NAME, ServerState, load_state
+from clf_testing._jobs import signed
 from clf_testing._people import admit, the_analyst
 
 
@@ -67,6 +69,7 @@ class LocalServer:
         self.directory = directory
         self.clock = Clock(now)
         self.monotonic = Clock(1000.0)
+        self._agreed: set[str] = set()
         create_server(directory, name="clinic", blob_port=blob_port, insecure_simulation=anchor)
         self.admit(the_analyst(), label="analyst")
         self.state: ServerState
@@ -156,6 +159,36 @@ class LocalServer:
             f"/v1/tables/{table}/policy", json=body, headers=self.bearer()
         )
         return answer
+
+    def submit(
+        self, job: JobDocument, *, label: str = "analyst", signer: Identity | None = None
+    ) -> httpx.Response:
+        """Submit a job with the token of an analyst."""
+        answer: httpx.Response = self.control.post(
+            "/v1/jobs", json=signed(job, signer), headers=self.bearer(label)
+        )
+        return answer
+
+    def decide(self, job: JobDocument | str, decision: str, **body: Any) -> httpx.Response:
+        """Decide about a job as the owner."""
+        digest = job if isinstance(job, str) else job.digest
+        answer: httpx.Response = self.control.post(
+            f"/v1/jobs/{digest}/{decision}", json=body, headers=self.bearer()
+        )
+        return answer
+
+    def approve(
+        self, job: JobDocument | str, *, runs: int = 1, seconds: int = 86400
+    ) -> httpx.Response:
+        expires_at = self.state.now() + seconds
+        return self.decide(job, "approval", runs=runs, expires_at=expires_at)
+
+    def agree(self, job: JobDocument) -> None:
+        """Submit and approve a job, if the server takes it."""
+        if job.digest not in self._agreed and self.submit(job).status_code == HTTPStatus.OK:
+            answer = self.approve(job, runs=1000)
+            assert answer.status_code == HTTPStatus.OK, answer.text
+            self._agreed.add(job.digest)
 
     def tables(self) -> list[str]:
         answer = self.control.get("/v1/tables", headers=self.bearer())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from clf_sdk._server_process import ServerProcess, free_port
 from clf_sdk.attestation import EvidenceProvider
 from clf_sdk.protocol import Endpoint, JobDocument, Profile, RunRequest
 from clf_server._provision import create_server
-from clf_testing._jobs import endpoint_of, run_request
+from clf_testing._jobs import agree, endpoint_of, run_request
 from clf_testing._people import admit, the_analyst
 from clf_testing._relay import Relay
 
@@ -82,6 +83,10 @@ class Owner:
         """Where an enclave reaches the server through the relay."""
         return endpoint_of(self.process.owner)
 
+    def agree(self, job: JobDocument, *, runs: int = 1000) -> None:
+        """Let the analyst submit a job, and approve it."""
+        agree(job, owner=self.owner, analyst=self.analyst, runs=runs)
+
     def close(self) -> None:
         self.process.stop()
         self.control.close()
@@ -97,9 +102,15 @@ def execute(
     endpoints: list[Endpoint],
     provider: EvidenceProvider,
     *,
+    agreed: Sequence[Owner] = (),
     events: list[dict[str, Any]] | None = None,
 ) -> RunRequest:
-    """Run a job with the enclave's code in this process, and return the request."""
+    """Run a job with the enclave's code in this process, and return the request.
+
+    The owners that are named agree to it first.
+    """
+    for owner in agreed:
+        owner.agree(job)
     request = run_request(job, endpoints)
 
     def report(event: str, details: dict[str, Any]) -> None:

@@ -96,6 +96,7 @@ class HandmadeRun:
             "job": self.job.digest,
             "mode": "simulation",
             "granted_at": self.granted_at,
+            "grant": {"number": 1, "runs": 1, "expires_at": self.granted_at + 1, "resumed": False},
             "inputs": [
                 {
                     "name": entry.name,

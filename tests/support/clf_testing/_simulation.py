@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import clf_sdk as clf
 from clf_sdk.attestation import EnclavePolicy, SimulatedPlatform, SimulatedProvider
@@ -32,13 +33,18 @@ class Simulation:
     @property
     def policy(self) -> clf.Policy:
         """Let every job run that the program knows, as often as tests like."""
-        return clf.Policy(
-            enclave=self.enclave_policy,
-            operations=["glm"],
-            runs=1000,
-            smallest_group=1,
-            approval="automatic",
-        )
+        return self.policy_with()
+
+    def policy_with(self, **changes: Any) -> clf.Policy:
+        """Return the same policy with other rules."""
+        rules: dict[str, Any] = {
+            "enclave": self.enclave_policy,
+            "operations": ["glm"],
+            "runs": 1000,
+            "smallest_group": 1,
+            "approval": "automatic",
+        }
+        return clf.Policy(**(rules | changes))
 
     def provider(self, *, mrenclave: str = MRENCLAVE) -> SimulatedProvider:
         return SimulatedProvider(

@@ -1,0 +1,169 @@
+"""A job in plain words, and what differs between two jobs: for owners who decide about it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from clf_sdk.protocol import JobDocument, JobInput, JobRecord, JobStatus, identity_fingerprint
+
+_OUTPUTS: Mapping[str, str] = {
+    "glm": "a table of coefficients with their errors and intervals, and one row about the fit",
+}
+_SHORT = 12
+_MOST_VALUE_CHARACTERS = 200
+
+
+@dataclass(frozen=True)
+class Change:
+    """One field that differs between two jobs.
+
+    Attributes
+    ----------
+    field
+        Where it stands, such as ``operation.parameters.family``.
+    before, after
+        Its values as JSON; None where the field is missing.
+    """
+
+    field: str
+    before: str | None
+    after: str | None
+
+    def __str__(self) -> str:
+        return f"{self.field}: {_or_nothing(self.before)} → {_or_nothing(self.after)}"
+
+
+def _or_nothing(value: str | None) -> str:
+    if value is None:
+        return "(nothing)"
+    return value if len(value) <= _MOST_VALUE_CHARACTERS else f"{value[:_MOST_VALUE_CHARACTERS]}…"
+
+
+def _leaves(value: Any, place: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{place}.{key}" if place else key)
+    elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
+        for number, inner in enumerate(value):
+            named = inner.get("name", number) if isinstance(inner, dict) else number
+            yield from _leaves(inner, f"{place}[{named}]")
+    else:
+        yield place, json.dumps(value, ensure_ascii=False)
+
+
+def compare_jobs(before: JobDocument, after: JobDocument) -> tuple[Change, ...]:
+    """Return every field that differs between two jobs, in the order of the later one."""
+    old, new = dict(_leaves(before.to_json(), "")), dict(_leaves(after.to_json(), ""))
+    fields = [*new, *(field for field in old if field not in new)]
+    return tuple(
+        Change(field, old.get(field), new.get(field))
+        for field in fields
+        if old.get(field) != new.get(field)
+    )
+
+
+def moment(seconds: int) -> str:
+    """Return a time as people read it, in UTC."""
+    return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _columns(entry: JobInput) -> str:
+    return "all columns" if entry.columns is None else ", ".join(entry.columns)
+
+
+def _version(entry: JobInput) -> str:
+    return "its latest version" if entry.version == "latest" else f"version {entry.version[:12]}…"
+
+
+def _program(job: JobDocument) -> str:
+    pins = job.enclave
+    said = []
+    if pins.mrenclave is not None:
+        said.append(f"MRENCLAVE {pins.mrenclave}")
+    if pins.mrsigner is not None:
+        said.append(f"signed by MRSIGNER {pins.mrsigner}")
+    if pins.isv_prod_id is not None:
+        said.append(f"product {pins.isv_prod_id}")
+    if pins.min_isv_svn is not None:
+        said.append(f"security version {pins.min_isv_svn} or later")
+    return ", ".join(said)
+
+
+def _decision(status: JobStatus) -> str:
+    if status.state == "pending":
+        return "it waits for your decision"
+    when = "" if status.decided_at is None else f" on {moment(status.decided_at)}"
+    by = f" by {status.decided_by}" if status.decided_by else ""
+    if status.automatic:
+        by = " by your tables' policies, without you"
+    if status.state == "approved":
+        return (
+            f"approved{when}{by}: {status.runs:,} runs until {moment(status.expires_at)}, "
+            f"{status.runs_used:,} of them begun"
+        )
+    return f"{status.state}{when}{by}: {status.reason}"
+
+
+def describe_job(
+    record: JobRecord,
+    *,
+    server: str,
+    names: Mapping[str, str],
+    previous: JobRecord | None,
+) -> dict[str, list[str]]:
+    """Say what a job is, under one heading for each question that an owner has.
+
+    Parameters
+    ----------
+    record
+        The job, as it was submitted.
+    server
+        Server id of the owner who asks.
+    names
+        Names of servers, by their ids, as far as they are known.
+    previous
+        The last job of the same name before it.
+    """
+    job, status = record.job, record.status
+    analyst = status.analyst_label or "an analyst whom you have removed"
+    mine = [entry for entry in job.inputs if entry.server == server]
+    others = [entry for entry in job.inputs if entry.server != server]
+    parameters = [
+        f"{name} = {json.dumps(value, ensure_ascii=False)}"
+        for name, value in job.operation.parameters.items()
+    ]
+    fingerprint = identity_fingerprint(status.analyst)
+    return {
+        "Who asks": [f"{analyst}, fingerprint {fingerprint}, on {moment(status.submitted_at)}"],
+        "What for": [job.purpose or "(no purpose is given)"],
+        "Your data": [f"{entry.table}, {_version(entry)}: {_columns(entry)}" for entry in mine],
+        "Joined with": [
+            f"{entry.table} of {names.get(entry.server, f'server {entry.server[:_SHORT]}…')}, "
+            f"{_version(entry)}: {_columns(entry)}"
+            for entry in others
+        ]
+        or ["nobody else's data"],
+        "Joined on": [f"{', '.join(job.align.keys)}; rows that every table has"],
+        "Operation": [job.operation.name, *parameters],
+        "Comes out": [_OUTPUTS.get(job.operation.name, "what the operation computes")],
+        "Goes to": [
+            f"{'the analyst' if who.digest == status.analyst else 'a recipient'}, "
+            f"fingerprint {identity_fingerprint(who.digest)}"
+            for who in job.recipients
+        ],
+        "Program": [_program(job)],
+        "Changed": _changes(record, previous),
+        "Decision": [_decision(status)],
+    }
+
+
+def _changes(record: JobRecord, previous: JobRecord | None) -> list[str]:
+    if previous is None:
+        return [f"this is the first job called {record.job.name!r}"]
+    before = previous.status
+    title = f"against job {before.job[:_SHORT]}… of {moment(before.submitted_at)} ({before.state})"
+    return [title, *map(str, compare_jobs(previous.job, record.job))]

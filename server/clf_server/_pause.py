@@ -1,0 +1,50 @@
+"""The owner's switch: a paused server opens no session and honours no ticket."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from clf_sdk.errors import ServerPaused
+from clf_server._metadata import Metadata
+
+_schema = sa.MetaData()
+_pause = sa.Table("pause", _schema, sa.Column("paused_at", sa.BigInteger, nullable=False))
+
+
+class Pause:
+    """Whether the server is paused. It lies in the database, so any process can switch it.
+
+    Parameters
+    ----------
+    metadata
+        The database.
+    """
+
+    def __init__(self, metadata: Metadata) -> None:
+        metadata.create(_schema)
+
+    def since(self, connection: sa.Connection) -> int | None:
+        """Return when the server was paused, in Unix seconds; None while it is not."""
+        return connection.execute(sa.select(_pause.c.paused_at)).scalar_one_or_none()
+
+    def check(self, connection: sa.Connection) -> None:
+        """Check that the server is not paused.
+
+        Raises
+        ------
+        ServerPaused
+            It is.
+        """
+        if self.since(connection) is not None:
+            raise ServerPaused("the owner paused this server", hint="ask the owner, or try later")
+
+    def set(self, connection: sa.Connection, *, now: int) -> bool:
+        """Pause the server; tell whether that changed anything."""
+        if self.since(connection) is not None:
+            return False
+        connection.execute(sa.insert(_pause).values(paused_at=now))
+        return True
+
+    def clear(self, connection: sa.Connection) -> bool:
+        """Let the server go on; tell whether that changed anything."""
+        return connection.execute(sa.delete(_pause)).rowcount > 0
