@@ -1,4 +1,4 @@
-"""Servers that are killed while they decide: the log has every decision, whole, and no other."""
+"""Servers that are killed or stopped: the log has every decision, whole, and no other."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
 import clf_sdk as clf
 import clf_testing
 from clf_sdk._server_process import ServerProcess
 from clf_sdk.audit import RemoteLog
-from clf_sdk.errors import ClfError
+from clf_sdk.errors import ClfError, TokenRefused
 from clf_sdk.protocol import TableList, digest
+from clf_server._refusals import BURST
 from clf_testing._dying import open_log
 
 
@@ -88,3 +90,23 @@ def test_killed_at_any_moment_keeps_every_decision_that_was_told(
         assert digest(table.policy) == decided[-1].details["policy"]
         told = len(decided)
     connection.close()
+
+
+def test_stopped_server_logs_the_refusals_that_it_only_counted(
+    make_server: Callable[..., ServerProcess],
+) -> None:
+    server = make_server("owner")
+    stranger = clf.connect(server.owner.model_copy(update={"token": "guessed"}))
+    for _ in range(BURST + 7):
+        with pytest.raises(TokenRefused):
+            stranger.http.send("GET", "/v1/tables")
+    stranger.close()
+    server.stop()
+
+    server.start()
+    connection = clf.connect(server.owner)
+    log = connection.audit()
+    connection.close()
+    assert list(log.event) == ["server.started", *["token.refused"] * (BURST + 1), "server.started"]
+    summary = log.details.iloc[-2]
+    assert (summary["count"], summary["causes"][0]["client"]) == (7, "127.0.0.1")
