@@ -120,6 +120,12 @@ class HttpClient:
 
 def _close(sessions: Iterable[requests.Session], path: str) -> None:
     for session in sessions:
+        # requests only forgets its pools, and an error's traceback can keep them alive.
+        for adapter in session.adapters.values():
+            if isinstance(adapter, requests.adapters.HTTPAdapter):
+                pools = adapter.poolmanager.pools
+                for key in pools.keys():  # noqa: SIM118 - it refuses to be iterated
+                    pools[key].close()
         session.close()
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)  # noqa: PTH108 - pathlib may be gone when the interpreter ends

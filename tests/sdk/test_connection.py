@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
 import pytest
 import requests
@@ -45,6 +46,24 @@ def test_profile_may_be_a_path(clinic: Owner, tmp_path: Path) -> None:
     connection = clf.connect(tmp_path / "owner.json")
     assert connection.server == clinic.server
     connection.close()
+
+
+def test_close_closes_what_a_traceback_still_holds(clinic: Owner) -> None:
+    connection = clf.connect(clinic.owner)
+    adapter = connection.http._session.get_adapter("https://")
+    assert isinstance(adapter, requests.adapters.HTTPAdapter)
+    pools = adapter.poolmanager.pools
+    held = [pools[key] for key in pools.keys()]  # noqa: SIM118 - it refuses to be iterated
+    port = int(clinic.owner.url.rpartition(":")[2])
+
+    def open_connections() -> list[str]:
+        mine = psutil.Process().net_connections()
+        return [each.status for each in mine if each.raddr and each.raddr[1] == port]
+
+    assert "ESTABLISHED" in open_connections()
+    connection.close()
+    assert "ESTABLISHED" not in open_connections()
+    assert len(held) == 1
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", '{"clf": 1}'])
