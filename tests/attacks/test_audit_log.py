@@ -17,7 +17,7 @@ import clf_sdk as clf
 import clf_testing
 from clf_sdk._server_process import ServerProcess
 from clf_sdk.audit import RemoteLog
-from clf_sdk.errors import ClfError, TokenRefused
+from clf_sdk.errors import AccessDenied, ClfError
 from clf_sdk.protocol import TableList, digest
 from clf_server._refusals import BURST
 from clf_testing._dying import open_log
@@ -98,7 +98,7 @@ def test_stopped_server_logs_the_refusals_that_it_only_counted(
     server = make_server("owner")
     stranger = clf.connect(server.owner.model_copy(update={"token": "guessed"}))
     for _ in range(BURST + 7):
-        with pytest.raises(TokenRefused):
+        with pytest.raises(AccessDenied):
             stranger.http.send("GET", "/v1/tables")
     stranger.close()
     server.stop()
