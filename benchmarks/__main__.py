@@ -13,8 +13,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--size-mib", type=int, default=1024, help="Arrow data of the table")
     parser.add_argument("--repeats", type=int, default=5, help="rounds that count")
+    parser.add_argument(
+        "--memory-mib", type=int, default=4096, help="Arrow data of the table for the memory"
+    )
     chosen = parser.parse_args()
-    print("\n".join(transfer_lines(transfer.run(chosen.size_mib, repeats=chosen.repeats))))
+    found = transfer.run(chosen.size_mib, repeats=chosen.repeats)
+    found["memory"] = transfer.run(chosen.memory_mib, repeats=1, peers=False)["memory"]
+    print("\n".join(transfer_lines(found)))
     print("\n".join(attestation_lines(attestation.run())))
 
 

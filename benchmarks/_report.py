@@ -48,7 +48,13 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def summary(
-    table: pa.Table, timings: Timings, memory: dict[str, Any], *, size_mib: int, repeats: int
+    table: pa.Table,
+    timings: Timings,
+    memory: dict[str, Any],
+    machine: dict[str, float],
+    *,
+    size_mib: int,
+    repeats: int,
 ) -> dict[str, Any]:
     """Put the figures of the transfers into one JSON object."""
     seconds = {name: timings.best(name)[1] for name in timings.names()}
@@ -80,9 +86,17 @@ def summary(
         "session_seconds": spread(seconds["session"]),
         "ratios": ratios,
         "memory": memory,
+        "machine": machine,
     }
 
 
+_MACHINE = {
+    "open_gb_per_second": "the machine's cipher alone, opening on one core",
+    "seal_gb_per_second": "the machine's cipher alone, sealing on one core",
+    "hash_gb_per_second": "its hash alone, on one core",
+    "loopback_gb_per_second": "its loopback alone, both ends on one core",
+    "pull_limit_gb_per_second": "what these three allow a pull at most, on all cores",
+}
 _SPEEDS = {
     "share": "share() over HTTPS",
     "pull": "attested pull, session included",
@@ -115,6 +129,7 @@ def transfer_lines(found: dict[str, Any]) -> list[str]:
             lines.append(
                 f"{label:<58} {speed['median']:8.2f} {speed['min']:8.2f} {speed['max']:8.2f}"
             )
+    lines += [f"{label:<58} {found['machine'][name]:8.2f}" for name, label in _MACHINE.items()]
     lines += ["", f"{'':<58} {'measured':>8}  target"]
     for part, name, label, target in _TARGETS:
         if name in found[part]:

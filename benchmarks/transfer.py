@@ -17,6 +17,7 @@ import pyarrow as pa
 import clf_sdk as clf
 from benchmarks._data import fingerprint, make_table, vary
 from benchmarks._flight import BATCH_MIB, batch_rows, connect, put
+from benchmarks._machine import measure_machine
 from benchmarks._memory import MIB, PeakMemory, back_memory
 from benchmarks._owner import TABLE, Owner, running_owner
 from benchmarks._parquet import EncryptedParquet
@@ -163,7 +164,7 @@ def run(size_mib: int, *, repeats: int = 5, peers: bool = True) -> dict[str, Any
             for name, measured in peak.items()
         },
     }
-    return summary(table, timings, memory, size_mib=size_mib, repeats=repeats)
+    return summary(table, timings, memory, measure_machine(), size_mib=size_mib, repeats=repeats)
 
 
 def main() -> None:
