@@ -38,6 +38,7 @@ class _Ways:
         tls = owner.server.directory / "tls"
         ca = owner.folder / "ca.pem"
         ca.write_text(owner.server.owner.ca)
+        self.share(table, Timings())  # a job can be submitted when its table is there
         request = owner.folder / "request.json"
         request.write_bytes(owner.request(table.column_names[0]).canonical())
         self.puller = cleanup.enter_context(
