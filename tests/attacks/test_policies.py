@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from clf_sdk.attestation import TrustAnchor
 from clf_sdk.errors import (
     BindingMismatch,
     InvalidFilter,
+    JobNotApproved,
     PolicyRefused,
     PolicyTampered,
     PolicyWidened,
@@ -53,7 +55,7 @@ def people() -> pa.Table:
 def identity(simulation: Simulation) -> Callable[..., RunIdentity]:
     def make(job: Any) -> RunIdentity:
         return RunIdentity(
-            run="ab" * 16,
+            run=secrets.token_hex(16),
             job=job,
             hpke=PrivateKey.generate(),
             signing=SigningKey.generate(),
@@ -75,6 +77,7 @@ def test_rows_that_should_not_leave_are_in_nothing_that_the_enclave_receives(
     clf.share(people, name="filtered", policy=adults, to=connection)
     source = connection.table("filtered").description
     job = make_job([job_input(clinic.server, "filtered")])
+    clinic.agree(job)
     with clinic.control.attacked() as control, clinic.data.attacked() as data:
         session = open_session(identity(job), clinic.relayed)
         table = TablePull("filtered", session, partial(_never, session)).table()
@@ -141,7 +144,8 @@ def test_result_is_that_of_the_rows_that_may_leave(
         job_input(insurer.server, "right"),
     ]
     job = make_job(inputs, recipients=[reader.public])
-    run = execute(job, [clinic.endpoint, insurer.endpoint], simulation.provider())
+    endpoints = [clinic.endpoint, insurer.endpoint]
+    run = execute(job, endpoints, simulation.provider(), agreed=[clinic, insurer])
     connections = [connect(clinic), connect(insurer)]
     anchor = TrustAnchor.insecure_simulation(simulation.anchor)
     result = clf.fetch(run.run, connections=connections, identity=reader, anchor=anchor)
@@ -169,11 +173,19 @@ def test_owner_with_the_largest_smallest_group_decides(
     inputs = [job_input(clinic.server, name, name="a"), job_input(insurer.server, name, name="b")]
     endpoints = [clinic.endpoint, insurer.endpoint]
     events: list[dict[str, Any]] = []
+    run = partial(
+        execute,
+        make_job(inputs),
+        endpoints,
+        simulation.provider(),
+        agreed=[clinic, insurer],
+        events=events,
+    )
     if allowed:
-        execute(make_job(inputs), endpoints, simulation.provider(), events=events)
+        run()
     else:
         with pytest.raises(PolicyRefused) as caught:
-            execute(make_job(inputs), endpoints, simulation.provider(), events=events)
+            run()
         assert caught.value.rule == "smallest_group"
     assert ("delivered" in [event["event"] for event in events]) is allowed
 
@@ -189,11 +201,15 @@ def test_columns_added_after_the_grant_are_another_job(
     approved = make_job([job_input(clinic.server, "narrow", columns=["id", "x"])])
     only = changed(policy, jobs=[approved.digest], columns=["id", "x"])
     connect(clinic).set_policy("narrow", only)
+    clinic.agree(approved)
     assert set(open_session(identity(approved), clinic.endpoint).keys["narrow"].columns) == {
         "id",
         "x",
     }
     greedy = make_job([job_input(clinic.server, "narrow", columns=["id", "x", "note"])])
+    with pytest.raises(JobNotApproved):
+        open_session(identity(greedy), clinic.endpoint)
+    clinic.agree(greedy)
     with pytest.raises(PolicyRefused) as caught:
         open_session(identity(greedy), clinic.endpoint)
     assert caught.value.rule == "jobs"
@@ -220,6 +236,7 @@ def test_columns_that_the_owner_adds_later_do_not_leave_either(
     only = changed(policy, columns=["id", "x"])
     everything = make_job([job_input(clinic.server, "growing")])
     clf.share(people.select(["id", "x"]), name="growing", policy=only, to=connection)
+    clinic.agree(everything)
     open_session(identity(everything), clinic.endpoint)
     clf.share(people, name="growing", policy=only, to=connection)
     with pytest.raises(PolicyRefused) as caught:
@@ -240,7 +257,7 @@ def test_policy_tightened_while_a_run_pulls_stops_the_run(
 
     job = make_job([job_input(clinic.server, "moving")])
     with clinic.data.attacked(before=tighten), pytest.raises(PolicyRefused) as caught:
-        execute(job, [clinic.endpoint], simulation.provider())
+        execute(job, [clinic.endpoint], simulation.provider(), agreed=[clinic])
     assert caught.value.rule == "columns"
 
 
@@ -259,7 +276,7 @@ def test_filter_that_comes_while_a_run_pulls_never_mixes_two_versions(
         clinic.data.attacked(before=tighten),
         pytest.raises(BindingMismatch, match="changed while it was pulled"),
     ):
-        execute(job, [clinic.endpoint], simulation.provider())
+        execute(job, [clinic.endpoint], simulation.provider(), agreed=[clinic])
     execute(job, [clinic.endpoint], simulation.provider())
 
 

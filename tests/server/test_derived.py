@@ -238,10 +238,15 @@ def test_job_may_pin_the_version_of_the_table(
     server: LocalServer, simulation: Simulation, ask: Callable[..., HandmadeEnclave]
 ) -> None:
     source = server.state.metadata.table("t").current.version
-    for version, status in ((source, 200), (ask("id").open().session.inputs[0].version, 404)):
-        entry = job_input(server.server_id, "t", columns=["id"], version=version)
-        enclave = HandmadeEnclave(simulation, server, make_job([entry]))
-        assert enclave.ask().status_code == status
+    derived = ask("id").open().session.inputs[0].version
+    pinned, filtered = (
+        make_job([job_input(server.server_id, "t", columns=["id"], version=version)])
+        for version in (source, derived)
+    )
+    assert HandmadeEnclave(simulation, server, pinned).ask().status_code == 200
+    assert server.submit(filtered).json()["code"] == "not_found"
+    answer = HandmadeEnclave(simulation, server, filtered).ask()
+    assert answer.json()["code"] == "job_not_approved"
 
 
 def test_filter_may_keep_nothing_back_or_everything(

@@ -67,8 +67,8 @@ def test_tighter_policy_holds_for_the_next_session(
     refused = problem(enclave.ask(), "policy_refused")
     assert refused["rule"] == "columns"
     assert "'y'" not in json.dumps(refused)
-    enclave.job = make_job([job_input(server.server_id, "t", columns=["id", "x"])])
-    assert enclave.ask().status_code == 200
+    modest = make_job([job_input(server.server_id, "t", columns=["id", "x"])])
+    assert enclave.another(modest).ask().status_code == 200
 
 
 def test_tighter_policy_ends_the_tickets_of_sessions_before(
@@ -198,7 +198,6 @@ def test_analyst_sees_the_columns_that_may_leave_and_no_policy(
         ({"operations": ["kmeans"]}, "operations"),
         ({"analysts": ["1a" * 32]}, "analysts"),
         ({"columns": ["id"]}, "columns"),
-        ({"approval": "ask"}, "approval"),
     ],
 )
 def test_session_is_refused_by_the_rule_that_the_job_breaks(
@@ -210,6 +209,18 @@ def test_session_is_refused_by_the_rule_that_the_job_breaks(
     (entry,) = log(enclave.server, "session.refused")
     assert entry["rule"] == rule
     assert entry["reason"].startswith(f"{rule}: ")
+
+
+def test_policy_that_asks_the_owner_takes_no_approval_of_another_policy(
+    enclave: HandmadeEnclave, policy: clf.Policy
+) -> None:
+    server = enclave.server
+    assert server.submit(enclave.job).json()["automatic"] is True
+    enclave.agreed = False
+    server.set_policy("t", changed(policy, approval="ask"))
+    assert problem(enclave.ask(), "policy_refused")["rule"] == "approval"
+    assert server.approve(enclave.job).status_code == 200
+    assert enclave.ask().status_code == 200
 
 
 def test_permission_ends_at_its_second(enclave: HandmadeEnclave, policy: clf.Policy) -> None:
@@ -231,14 +242,13 @@ def test_rules_for_the_enclave_are_the_tightest_of_the_tables_and_signed(
     other = changed(policy, smallest_group=5, row_level=[both], release="review")
     server.upload("u", numbers, other)
     first = job_input(server.server_id, "t")
-    enclave.job = make_job([first])
-    assert enclave.open().session.rules.to_json() == {
+    assert enclave.another(make_job([first])).open().session.rules.to_json() == {
         "smallest_group": 7,
         "row_level": [both, one],
         "release": "at_once",
     }
-    enclave.job = make_job([first, job_input(server.server_id, "u")])
-    assert enclave.open().session.rules.to_json() == {
+    both_tables = make_job([first, job_input(server.server_id, "u")])
+    assert enclave.another(both_tables).open().session.rules.to_json() == {
         "smallest_group": 7,
         "row_level": [both],
         "release": "review",

@@ -36,6 +36,10 @@ class HandmadeEnclave:
     hpke: PrivateKey = field(default_factory=PrivateKey.generate)
     signing: SigningKey = field(default_factory=SigningKey.generate)
 
+    def another(self, job: JobDocument) -> HandmadeEnclave:
+        """Return an enclave that begins a run of another job at the same server."""
+        return HandmadeEnclave(self.simulation, self.server, job, agreed=self.agreed)
+
     def challenge(self) -> str:
         answer = self.server.control.post("/v1/challenges")
         assert answer.status_code == 200, answer.text
