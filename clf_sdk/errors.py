@@ -73,6 +73,7 @@ the operator. Messages never contain a cell value, a key or a token. ::
     ├── StorageFull (OSError)                    no space left where data is kept
     ├── TransportError (OSError)                 the connection failed
     │   └── ServerError                          the server failed; quote the request id
+    ├── KeysUnavailable (OSError)                the keeper of a server's keys does not answer
     ├── NotReady (RuntimeError)                  it is still being prepared; ask again
     ├── DeadlineExceeded (TimeoutError)          it took longer than allowed
     └── RunFailed (RuntimeError)                 the enclave app ended with an error
@@ -553,6 +554,12 @@ class ServerError(TransportError):
     """The server failed on its side."""
 
     code = "server_error"
+
+
+class KeysUnavailable(ClfError, OSError):
+    """The keeper of the server's key-encryption key can't be reached, or refuses."""
+
+    code = "keys_unavailable"
 
 
 class NotReady(ClfError, RuntimeError):

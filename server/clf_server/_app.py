@@ -43,7 +43,7 @@ def create_apps(state: ServerState) -> tuple[FastAPI, Starlette]:
     The second one serves ciphertext for tickets and nothing else. When that listener is switched
     off, the first one does this too.
     """
-    vault = Vault(state.kek, state.objects)
+    vault = Vault(state.keks, state.objects)
     results = Results(state)
     policies = Policies(state, vault)
     uploads = Uploads(state, vault, policies)

@@ -27,6 +27,18 @@ def _blob_port(_context: click.Context, _parameter: click.Parameter, value: str)
         raise click.BadParameter("must be a port number, or off") from error
 
 
+def _settings(
+    _context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]
+) -> dict[str, str]:
+    settings = {}
+    for each in given:
+        key, equals, value = each.partition("=")
+        if not equals or "\n" in each:
+            raise click.BadParameter("must be KEY=VALUE")
+        settings[key.strip()] = value.strip()
+    return settings
+
+
 @server.command()
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--name", required=True, help="What the server is called, for example st-mary.")
@@ -52,6 +64,14 @@ def _blob_port(_context: click.Context, _parameter: click.Parameter, value: str)
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="INSECURE: trust this simulated TEE's anchor instead of Intel's root.",
 )
+@click.option(
+    "--set",
+    "settings",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=_settings,
+    help="A further setting for clf_server.conf, such as key_provider=vault; repeatable.",
+)
 def init(
     directory: Path,
     name: str,
@@ -60,6 +80,7 @@ def init(
     blob_port: int | None,
     public_hosts: tuple[str, ...],
     insecure_simulation: Path | None,
+    settings: dict[str, str],
 ) -> None:
     """Make the directory of a new server: configuration, keys, certificates, owner's profile."""
     from clf_server._provision import create_server
@@ -72,6 +93,7 @@ def init(
         public_hosts=public_hosts,
         blob_port=blob_port,
         insecure_simulation=insecure_simulation,
+        settings=settings,
     )
     click.echo(f"server identity  {made.server}")
     click.echo(f"owner profile    {made.owner_profile}   (keep it secret: it holds a token)")
@@ -118,6 +140,24 @@ def resume(directory: Path) -> None:
     with Administration(directory) as administration:
         changed = administration.resume()
     click.echo("it goes on" if changed else "it was not paused")
+
+
+@server.command("rotate-key")
+@_DIRECTORY
+def rotate_key_command(directory: Path) -> None:
+    """Wrap all table keys of the server of DIR under a fresh key-encryption key.
+
+    It works whether or not the server runs, and uploads nothing again. The new key comes from the
+    provider that clf_server.conf names, so this also moves the keys from one provider to another.
+    The old key is destroyed at the end. If it is interrupted, run it again.
+    """
+    from clf_server._rotate_key import rotate_key
+
+    done = rotate_key(directory)
+    click.echo(f"key          {done.key}   ({done.provider})")
+    click.echo(f"wrapped anew {done.rewrapped} table keys")
+    for old in done.destroyed:
+        click.echo(f"destroyed    {old}")
 
 
 @server.command()

@@ -7,12 +7,16 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from clf_sdk.errors import ConfigurationError
 from clf_sdk.protocol import Mode, check_name
 
+if TYPE_CHECKING:
+    from clf_server._kek_vault import VaultAddress
+
 CONFIG_NAME = "clf_server.conf"
+KeyProvider = Literal["file", "gramine", "vault"]
 _SECTION = "clf_server"
 _MAX_PORT = 65535
 _MOST_RESUME_SECONDS = 86400
@@ -44,6 +48,18 @@ class ServerConfig:
         How long after its first session a run may go on in another enclave; 0 is never.
     max_upload_bytes
         Size limit of one upload.
+    key_provider
+        Who keeps the key-encryption key.
+    key_directory
+        Where the provider ``file`` keeps it.
+    attestation_path
+        Gramine's pseudo-files.
+    sealing_key
+        Which sealing key the provider ``gramine`` uses: ``mrsigner`` or ``mrenclave``.
+    vault_url, vault_token_file, vault_ca_file
+        How the provider ``vault`` is reached.
+    vault_mount, vault_key
+        Its transit engine, and the key in it.
     """
 
     directory: Path
@@ -59,11 +75,69 @@ class ServerConfig:
     collateral_file: Path | None
     resume_seconds: int
     max_upload_bytes: int
+    key_provider: KeyProvider
+    key_directory: Path
+    attestation_path: Path
+    sealing_key: str
+    vault_url: str | None
+    vault_mount: str
+    vault_key: str | None
+    vault_token_file: Path | None
+    vault_ca_file: Path | None
+
+    @property
+    def key_settings(self) -> dict[str, str]:
+        """Which key the key provider is to use, where it has several.
+
+        Raises
+        ------
+        ConfigurationError
+            A setting that the provider needs is missing.
+        """
+        if self.key_provider == "gramine":
+            return {"sealing_key": self.sealing_key}
+        if self.key_provider == "vault":
+            if self.vault_key is None:
+                raise _needed("vault_key")
+            return {"mount": self.vault_mount, "key": self.vault_key}
+        return {}
+
+    @property
+    def vault_address(self) -> VaultAddress:
+        """Where the provider ``vault`` is.
+
+        Raises
+        ------
+        ConfigurationError
+            A setting is missing, or the address is not one to send keys to.
+        """
+        from clf_server._kek_vault import VaultAddress  # noqa: PLC0415 - few servers use a Vault
+
+        if self.vault_url is None:
+            raise _needed("vault_url")
+        if self.vault_token_file is None:
+            raise _needed("vault_token_file")
+        return VaultAddress(self.vault_url, self.vault_token_file, self.vault_ca_file)
 
     @property
     def mode(self) -> Mode:
         """Whether the server trusts real hardware or a simulated TEE."""
         return "dcap" if self.insecure_simulation is None else "simulation"
+
+
+def _needed(key: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{CONFIG_NAME}: the key provider vault needs {key!r}", hint="see docs/server.md"
+    )
+
+
+def _one_of(*values: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in values:
+            raise ValueError
+        return text
+
+    return parse
 
 
 def _port(text: str) -> int:
@@ -105,6 +179,15 @@ _KEYS: dict[str, tuple[Callable[[str], Any], str | None, str]] = {
     "collateral_file": (Path, "", "a path"),
     "resume_seconds": (_seconds, "900", "a number of seconds from 0 to 86400"),
     "max_upload_bytes": (_positive, str(1 << 40), "a number of bytes"),
+    "key_provider": (_one_of(*get_args(KeyProvider)), "file", "file, gramine or vault"),
+    "key_directory": (Path, ".", "a path"),
+    "attestation_path": (Path, "/dev/attestation", "a path"),
+    "sealing_key": (_one_of("mrsigner", "mrenclave"), "mrsigner", "mrsigner or mrenclave"),
+    "vault_url": (str, "", "a URL"),
+    "vault_mount": (str, "transit", "a path in the Vault"),
+    "vault_key": (str, "", "the name of a transit key"),
+    "vault_token_file": (Path, "", "a path"),
+    "vault_ca_file": (Path, "", "a path"),
 }
 
 

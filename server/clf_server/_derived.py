@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotDone
 
 import pyarrow as pa
+import sqlalchemy as sa
 
 from clf_sdk.errors import NotReady
 from clf_sdk.filters import FilterRun, RowFilter
@@ -152,13 +153,16 @@ class DerivedVersions:
                 derived_from=source.version_id,
                 derivation=derivation,
             )
+
+            def store(connection: sa.Connection, stored: Version) -> Version:
+                state.metadata.add_derived(connection, stored, table)
+                return stored
+
             try:
-                with state.metadata.transaction() as connection:
-                    state.metadata.add_derived(connection, version, table)
+                return vault.storing(version, table_key, store)
             except BaseException:
                 state.objects.delete(version_id)
                 raise
-        return version
 
     def _kept(
         self, run: FilterRun, batches: Iterator[pa.RecordBatch], columns: list[str]

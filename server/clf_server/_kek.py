@@ -1,75 +1,69 @@
-"""The key-encryption key: wraps table keys at rest (docs/protocol.md §4.1, design of storage)."""
+"""A key-encryption key: seals table keys at rest, each bound to what it belongs to."""
 
 from __future__ import annotations
 
 import base64
 import os
-from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from clf_sdk.errors import ConfigurationError, FormatTooNew, SealBroken
-from clf_sdk.protocol import canonical_json, write_private
+from clf_sdk.errors import SealBroken
 
-_KEY_BYTES = 32
+KEK_BYTES = 32
 _NONCE_BYTES = 12
-_MARKER = "clf1-aes256gcm"
 
 
-class FileKek:
-    """A key-encryption key in a file of mode 0600."""
+class Kek(Protocol):
+    """A key-encryption key, wherever it is kept."""
 
-    def __init__(self, path: Path) -> None:
-        try:
-            mode = path.stat().st_mode & 0o777
-            key = path.read_bytes()
-        except OSError as error:
-            raise ConfigurationError(
-                f"the key-encryption key {path} can't be read: {error.strerror}",
-                hint="without it the tables of this server can't be opened; restore it from backup",
-            ) from error
-        if mode & 0o077:
-            raise ConfigurationError(
-                f"the key-encryption key {path} is readable by others (mode {mode:o})",
-                hint=f"run `chmod 600 {path}` and consider who may have read it",
-            )
-        if len(key) != _KEY_BYTES:
-            raise ConfigurationError(f"the key-encryption key {path} does not have 32 bytes")
-        self._aead = AESGCM(key)
+    suite: str
+    """How it seals; stands before each wrapped key."""
 
-    @staticmethod
-    def create(path: Path) -> None:
-        """Write a fresh key."""
-        write_private(path, AESGCM.generate_key(bit_length=256))
-
-    def wrap(self, key: bytes, context: dict[str, Any]) -> str:
-        """Encrypt a key, bound to a context document."""
-        nonce = os.urandom(_NONCE_BYTES)
-        sealed = self._aead.encrypt(nonce, key, canonical_json(context))
-        return f"{_MARKER}:{base64.b64encode(nonce + sealed).decode()}"
-
-    def unwrap(self, wrapped: str, context: dict[str, Any]) -> bytes:
-        """Decrypt a wrapped key.
+    def seal(self, key: bytes, context: bytes) -> str:
+        """Encrypt a key, bound to a context.
 
         Raises
         ------
-        FormatTooNew
-            It was wrapped by a later version.
-        SealBroken
-            It was wrapped under another key or for another context, or changed.
+        KeysUnavailable
+            The key-encryption key is out of reach.
         """
-        marker, _, encoded = wrapped.partition(":")
-        if marker != _MARKER:
-            raise FormatTooNew("a stored key was wrapped by a later version", hint="upgrade CLF")
+
+    def open(self, sealed: str, context: bytes) -> bytes:
+        """Decrypt a key.
+
+        Raises
+        ------
+        SealBroken
+            It was sealed under another key or for another context, or changed.
+        KeysUnavailable
+            The key-encryption key is out of reach.
+        """
+
+
+class AesKek:
+    """A key-encryption key in this process's memory: AES-256-GCM with random nonces."""
+
+    suite = "aes256gcm"
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) != KEK_BYTES:
+            raise ValueError(f"a key-encryption key has {KEK_BYTES} bytes")
+        self._aead = AESGCM(key)
+
+    def seal(self, key: bytes, context: bytes) -> str:
+        """See `Kek.seal`."""
+        nonce = os.urandom(_NONCE_BYTES)
+        return base64.b64encode(nonce + self._aead.encrypt(nonce, key, context)).decode()
+
+    def open(self, sealed: str, context: bytes) -> bytes:
+        """See `Kek.open`."""
         try:
-            raw = base64.b64decode(encoded, validate=True)
-            return self._aead.decrypt(
-                raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], canonical_json(context)
-            )
+            raw = base64.b64decode(sealed, validate=True)
+            return self._aead.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], context)
         except (InvalidTag, ValueError) as error:
             raise SealBroken(
                 "a stored key does not open with this server's key-encryption key",
-                hint="was kek.key replaced, or the database copied from another server?",
+                hint="was the key's file replaced, or the database copied from another server?",
             ) from error

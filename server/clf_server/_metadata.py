@@ -369,6 +369,24 @@ class Metadata:
         )
         return self._forget(connection, derived)
 
+    # -- keys ------------------------------------------------------------------------------
+
+    def all_versions(self, connection: sa.Connection) -> list[Version]:
+        """Return all versions of all tables, derived ones too, each with its wrapped key."""
+        query = sa.select(_versions).order_by(_versions.c.version_id)
+        return [Version(*row) for row in connection.execute(query)]
+
+    def rewrap(self, connection: sa.Connection, version: Version, table_key: str) -> None:
+        """Replace the wrapped key of a version, if the version is still there with that one."""
+        connection.execute(
+            sa.update(_versions)
+            .where(
+                _versions.c.version_id == version.version_id,
+                _versions.c.table_key == version.table_key,
+            )
+            .values(table_key=table_key)
+        )
+
     # -- results ---------------------------------------------------------------------------
 
     def add_result(self, connection: sa.Connection, result: StoredResult) -> bool:

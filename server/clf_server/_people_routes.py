@@ -24,6 +24,7 @@ from clf_sdk.protocol import (
 )
 from clf_server._access import Principal, person
 from clf_server._blobs import object_response
+from clf_server._drop import drop_table
 from clf_server._policies import Policies
 from clf_server._results import Results
 from clf_server._routing import BINARY_CONTENT, ObjectName, StrictRoute
@@ -46,6 +47,7 @@ def anyone_router(state: ServerState) -> APIRouter:
     def readyz() -> dict[str, str]:
         """Tell that the server can do its work."""
         state.metadata.ping()
+        state.keks.ping()
         return {"status": "ready"}
 
     @router.get("/v1/info")
@@ -111,12 +113,7 @@ def people_router(
     @router.delete("/v1/tables/{name}", status_code=204, tags=["owner"], dependencies=[owner])
     def delete_table(name: Name) -> None:
         """Destroy a table's keys, then its bytes."""
-        with state.metadata.transaction() as connection:
-            version, gone = state.metadata.drop(connection, name)
-            dropped = {"table": name, "version": version.version}
-            state.audit.append("table.dropped", dropped, connection=connection)
-        for version_id in gone:
-            state.objects.delete(version_id)
+        version = drop_table(state, name)
         _LOG.info("table_dropped", table=name, version=version.version)
 
     @router.get("/v1/results/{run}", tags=["owner", "analyst"], dependencies=[anyone_known])

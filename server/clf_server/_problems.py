@@ -26,6 +26,7 @@ _STATUS: Mapping[type[ClfError], int] = {
     errors.NotFound: 404,
     errors.PolicyWidened: 409,
     errors.NotReady: 503,
+    errors.KeysUnavailable: 503,
     errors.DeadlineExceeded: 408,
     errors.Conflict: 409,
     errors.JobAltered: 409,

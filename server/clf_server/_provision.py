@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +15,10 @@ from clf_sdk.keys import SigningKey, server_id
 from clf_sdk.protocol import check_name, write_private
 from clf_server._certificates import make_certificates
 from clf_server._config import CONFIG_NAME, load_config
-from clf_server._kek import FileKek
+from clf_server._keks import Keks
 from clf_server._metadata import Metadata
 from clf_server._profiles import make_profile
-from clf_server._state import IDENTITY_NAME, KEK_NAME, METADATA_NAME
+from clf_server._state import IDENTITY_NAME, METADATA_NAME
 from clf_server._tokens import Tokens
 
 _PROFILE_DAYS = 365
@@ -66,6 +66,7 @@ def create_server(
     public_hosts: Sequence[str] = ("localhost",),
     blob_port: int | None = 4480,
     insecure_simulation: Path | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> NewServer:
     """Make a server's directory, all at once or not at all.
 
@@ -83,11 +84,13 @@ def create_server(
         Port of the plain-HTTP listener for ciphertext, or None for none.
     insecure_simulation
         Anchor of a simulated TEE to trust instead of Intel's root.
+    settings
+        Further keys of the configuration file, with their values.
 
     Raises
     ------
     ConfigurationError
-        The directory is in use, or the anchor can't be read.
+        The directory is in use, the anchor can't be read, or a setting can't be used.
     """
     check_name(name, what="a server")
     if directory.exists() and any(directory.iterdir()):
@@ -107,6 +110,7 @@ def create_server(
             public_hosts=public_hosts,
             blob_port=blob_port,
             anchor=insecure_simulation,
+            settings=settings or {},
         )
         if directory.exists():
             directory.rmdir()
@@ -130,6 +134,7 @@ def _fill(
     public_hosts: Sequence[str],
     blob_port: int | None,
     anchor: Path | None,
+    settings: Mapping[str, str],
 ) -> str:
     text = _TEMPLATE.format(
         name=name,
@@ -141,11 +146,12 @@ def _fill(
     if anchor is not None:
         shutil.copyfile(anchor, part / "insecure_simulation.pem")
         text += _SIMULATION.format(anchor="insecure_simulation.pem")
+    for key, value in settings.items():
+        text += f"{key} = {value}\n"
     (part / CONFIG_NAME).write_text(text, "utf-8")
 
     identity = SigningKey.generate()
     write_private(part / IDENTITY_NAME, identity.private_bytes())
-    FileKek.create(part / KEK_NAME)
 
     certificates = make_certificates(name, [*public_hosts, host])
     (part / "tls").mkdir(mode=0o700)
@@ -157,8 +163,11 @@ def _fill(
     metadata = Metadata(part / METADATA_NAME)
     (part / METADATA_NAME).chmod(0o600)
     try:
-        tokens = Tokens(metadata)
+        config = load_config(part)
+        keks, tokens = Keks(metadata, part), Tokens(metadata)
         with metadata.transaction() as connection:
+            kek = keks.make(connection, config, now=now)
+            keks.promote(connection, kek, keks.prepare(kek, config))
             secret, token = tokens.issue(
                 connection,
                 role="owner",
@@ -167,7 +176,7 @@ def _fill(
                 created_at=now,
                 expires_at=now + _PROFILE_DAYS * 86400,
             )
-            profile = make_profile(load_config(part), identity, token, secret=secret)
+            profile = make_profile(config, identity, token, secret=secret)
             profile.save(part / "owner.profile.json")
     finally:
         metadata.close()

@@ -19,7 +19,7 @@ from clf_server._audit import AuditLog
 from clf_server._config import ServerConfig, load_config
 from clf_server._grants import Grants
 from clf_server._job_store import JobStore
-from clf_server._kek import FileKek
+from clf_server._keks import Keks
 from clf_server._metadata import Metadata
 from clf_server._nonces import NonceStore
 from clf_server._objects import ObjectStore
@@ -29,7 +29,6 @@ from clf_server._tickets import TicketStore
 from clf_server._tokens import Tokens
 
 IDENTITY_NAME = "identity.key"
-KEK_NAME = "kek.key"
 METADATA_NAME = "metadata.sqlite"
 
 
@@ -39,7 +38,7 @@ class ServerState:
 
     config: ServerConfig
     identity: SigningKey
-    kek: FileKek
+    keks: Keks
     metadata: Metadata
     objects: ObjectStore
     audit: AuditLog
@@ -151,6 +150,8 @@ def load_state(
     def now() -> int:
         return int(clock())
 
+    keks = Keks(metadata, directory)
+    keks.check()
     audit = AuditLog(metadata, identity, mode=anchor.mode, now=now)
     analysts, jobs, pause = Analysts(metadata), JobStore(metadata), Pause(metadata)
     objects = ObjectStore(directory / "objects")
@@ -158,7 +159,7 @@ def load_state(
     return ServerState(
         config=config,
         identity=identity,
-        kek=FileKek(directory / KEK_NAME),
+        keks=keks,
         metadata=metadata,
         objects=objects,
         audit=audit,

@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass, field, replace
 
+import sqlalchemy as sa
 from starlette.concurrency import run_in_threadpool
 
 from clf_sdk import Policy
@@ -288,21 +289,25 @@ class Uploads:
         writer.commit()
         policy = self._policies.seal(opened.policy, stored)
         changed = None if before is None else self._policies.describe_change(before, opened.policy)
+
+        def store(connection: sa.Connection, stored: Version) -> list[str]:
+            gone = state.metadata.publish(connection, stored, policy=policy, before=before)
+            shared = {
+                "table": name,
+                "version": stored.version,
+                "replaces": before.current.version if before else None,
+                "rows": stored.rows,
+                "sealed_bytes": stored.sealed_bytes,
+                "policy": opened.policy.digest,
+            }
+            state.audit.append("table.shared", shared, connection=connection)
+            if changed is not None:
+                details = changed | {"version": stored.version}
+                state.audit.append("policy.changed", details, connection=connection)
+            return gone
+
         try:
-            with state.metadata.transaction() as connection:
-                gone = state.metadata.publish(connection, stored, policy=policy, before=before)
-                shared = {
-                    "table": name,
-                    "version": stored.version,
-                    "replaces": before.current.version if before else None,
-                    "rows": stored.rows,
-                    "sealed_bytes": stored.sealed_bytes,
-                    "policy": opened.policy.digest,
-                }
-                state.audit.append("table.shared", shared, connection=connection)
-                if changed is not None:
-                    changed["version"] = stored.version
-                    state.audit.append("policy.changed", changed, connection=connection)
+            gone = self._vault.storing(stored, opened.table_key, store)
         except BaseException:
             state.objects.delete(opened.version_id)
             raise

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
 
 from clf_sdk.keys import KEY_BYTES, derive_column_key, derive_manifest_key, derive_policy_key
 from clf_sdk.protocol import InputKeys
 from clf_sdk.sealed import Manifest, open_manifest
-from clf_server._kek import FileKek
+from clf_server._keks import KekRetired, Keks
 from clf_server._metadata import Version
 from clf_server._objects import ObjectStore
+
+_T = TypeVar("_T")
 
 MANIFEST_NAME = "manifest"
 DOCUMENT_NAME = "document"
@@ -23,8 +29,8 @@ def _table_context(table: str, version_id: str) -> dict[str, Any]:
 class Vault:
     """Makes, wraps and opens the keys of tables."""
 
-    def __init__(self, kek: FileKek, objects: ObjectStore) -> None:
-        self._kek = kek
+    def __init__(self, keks: Keks, objects: ObjectStore) -> None:
+        self._keks = keks
         self._objects = objects
 
     def new_key(self) -> bytes:
@@ -33,11 +39,36 @@ class Vault:
 
     def wrap_table_key(self, key: bytes, *, table: str, version_id: str) -> str:
         """Wrap the key of a table version."""
-        return self._kek.wrap(key, _table_context(table, version_id))
+        return self._keks.wrap(key, _table_context(table, version_id))
+
+    def storing(
+        self, version: Version, key: bytes, store: Callable[[sa.Connection, Version], _T]
+    ) -> _T:
+        """Store a version with its wrapped key, in one transaction; return what ``store`` does.
+
+        When a rotation ended between wrapping and storing, the key is wrapped again first: else the
+        version could never be opened.
+        """
+        while True:
+            try:
+                with self._keks.metadata.transaction() as connection:
+                    self._keks.check_alive(connection, version.table_key)
+                    return store(connection, version)
+            except KekRetired:
+                wrapped = self.wrap_table_key(
+                    key, table=version.table_name, version_id=version.version_id
+                )
+                version = replace(version, table_key=wrapped)
+
+    def rewrapped(self, version: Version) -> str:
+        """Wrap the key of a version anew, under the current key-encryption key."""
+        return self.wrap_table_key(
+            self._table_key(version), table=version.table_name, version_id=version.version_id
+        )
 
     def _table_key(self, version: Version) -> bytes:
         context = _table_context(version.table_name, version.version_id)
-        return self._kek.unwrap(version.table_key, context)
+        return self._keks.unwrap(version.table_key, context)
 
     def policy_key(self, version: Version) -> bytes:
         """Derive the key under which the policy of a table's version is authenticated."""

@@ -124,7 +124,7 @@ def test_rows_that_should_not_leave_never_leave(
             version_id=source.version_id,
             expected_version=None,
         )
-    whole = Vault(server.state.kek, server.state.objects).manifest(source)
+    whole = Vault(server.state.keks, server.state.objects).manifest(source)
 
     def fetch(name: str, start: int, stop: int) -> bytes:
         return server.state.objects.read(source.version_id, name)[start:stop]
@@ -294,7 +294,7 @@ def test_many_sessions_at_once_derive_once(
 
 @pytest.fixture
 def derived(server: LocalServer) -> DerivedVersions:
-    vault = Vault(server.state.kek, server.state.objects)
+    vault = Vault(server.state.keks, server.state.objects)
     return DerivedVersions(server.state, vault, patience_seconds=0.05)
 
 

@@ -362,7 +362,7 @@ def test_policies_are_read_once_and_checked_again_when_anything_changed(
     from clf_server._policies import Policies  # noqa: PLC0415 - only this test needs it
     from clf_server._vault import Vault  # noqa: PLC0415 - only this test needs it
 
-    policies = Policies(server.state, Vault(server.state.kek, server.state.objects))
+    policies = Policies(server.state, Vault(server.state.keks, server.state.objects))
     table = server.state.metadata.table("t")
     assert policies.of(table) == policy
     monkeypatch.setattr(Vault, "policy_key", lambda *_: bytes(32))

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 import clf_sdk as clf
-from clf_sdk.errors import ConfigurationError, SealBroken
-from clf_server._kek import FileKek
+from clf_sdk.errors import ConfigurationError
+from clf_server._kek_file import create_file_kek
 from clf_server._provision import create_server
 from clf_server._state import load_state
 from clf_testing import LocalServer
@@ -33,17 +33,16 @@ def test_missing_or_damaged_identity_is_named(tmp_path: Path, damage: bytes | No
     assert "backup" in str(caught.value)
 
 
-def test_replaced_kek_opens_no_table_and_says_why(
+def test_replaced_kek_is_noticed_at_the_start(
     local: LocalServer, numbers: pa.Table, policy: clf.Policy
 ) -> None:
     local.upload("plans", numbers, policy)
     (local.directory / "kek.key").unlink()
-    FileKek.create(local.directory / "kek.key")
+    create_file_kek(local.directory / "kek.key")
     local.close()
-    local.restart()
-    answer = local.control.get("/v1/tables", headers=local.bearer())
-    assert answer.json()["code"] == SealBroken.code
-    assert "kek.key" in answer.json()["hint"]
+    with pytest.raises(ConfigurationError, match="not the one that wrapped") as caught:
+        local.restart()
+    assert "backup" in str(caught.value)
 
 
 def test_collateral_has_one_source(make_local: Callable[..., LocalServer]) -> None:

@@ -20,6 +20,7 @@ from clf_testing._receipts import RULES, HandmadeRun, job_of, owner_keys, seal_p
 from clf_testing._relay import Exchange, Relay
 from clf_testing._sender import Sender
 from clf_testing._simulation import Simulation
+from clf_testing._transit import TransitServer
 
 __all__ = [
     "GLM",
@@ -36,6 +37,7 @@ __all__ = [
     "SealedUpload",
     "Sender",
     "Simulation",
+    "TransitServer",
     "admit",
     "agree",
     "allowed_enclave",
