@@ -12,6 +12,7 @@ from clf_sdk.attestation._policy import EnclavePolicy
 from clf_sdk.attestation._provider import EvidenceProvider, GramineProvider, SimulatedProvider
 from clf_sdk.attestation._quote import QuoteFields, parse_quote
 from clf_sdk.attestation._ratls import RatlsEvidence, evidence_from_ratls_certificate
+from clf_sdk.attestation._sigstruct import Sigstruct, parse_sigstruct
 from clf_sdk.attestation._simulated_platform import (
     SimulatedPlatform,
     create_simulation,
@@ -32,6 +33,7 @@ __all__ = [
     "PccsCollateral",
     "QuoteFields",
     "RatlsEvidence",
+    "Sigstruct",
     "SimulatedPlatform",
     "SimulatedProvider",
     "TrustAnchor",
@@ -40,6 +42,7 @@ __all__ = [
     "create_simulation",
     "evidence_from_ratls_certificate",
     "parse_quote",
+    "parse_sigstruct",
     "simulated_measurement",
     "verify_quote",
 ]

@@ -7,10 +7,16 @@ from pathlib import Path
 
 import click
 
+from clf_enclave._cli_host import diff, doctor, healthcheck, measure
+
 
 @click.group()
 def enclave() -> None:
     """Run jobs inside an enclave."""
+
+
+for command in (diff, doctor, healthcheck, measure):
+    enclave.add_command(command)
 
 
 _SIMULATION = click.option(
@@ -40,11 +46,3 @@ def serve(host: str, port: int, insecure_simulation: Path | None) -> None:
     from clf_enclave._service import serve as serve_runs
 
     serve_runs(make_provider(insecure_simulation), host=host, port=port)
-
-
-@enclave.command()
-def measure() -> None:
-    """Print what stands in for MRENCLAVE in a simulation: the digest of this program's files."""
-    from clf_enclave._program import program_measurement
-
-    click.echo(program_measurement())

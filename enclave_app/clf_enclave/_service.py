@@ -76,6 +76,10 @@ class RunService:
         return JSONResponse({"run": run, "events": list(self._events[run])})
 
 
+async def _healthz(_request: Request) -> JSONResponse:
+    return JSONResponse({"status": "ok"})
+
+
 async def _explain(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ClfError)  # noqa: S101 - starlette calls this for no other kind
     status = 404 if isinstance(error, NotFound) else 400
@@ -97,6 +101,7 @@ def create_service(provider: EvidenceProvider) -> Starlette:
     service = RunService(provider)
     return Starlette(
         routes=[
+            Route("/healthz", _healthz, methods=["GET"]),
             Route("/v1/runs", service.post, methods=["POST"]),
             Route("/v1/runs/{run}", service.get, methods=["GET"]),
         ],

@@ -168,3 +168,18 @@ def openapi() -> None:
     from clf_server._openapi import openapi_document
 
     click.echo(json.dumps(openapi_document(), indent=2))
+
+
+@server.command()
+@_DIRECTORY
+def healthcheck(directory: Path) -> None:
+    """Ask the running server of DIR whether it is ready; the exit code is 0 when it is."""
+    from clf_sdk.errors import ClfError
+    from clf_server._health import check_health
+
+    try:
+        check_health(directory)
+    except ClfError as error:
+        click.echo(f"Error ({error.code}): {error}", err=True)
+        raise SystemExit(1) from error
+    click.echo("ready")

@@ -19,6 +19,7 @@ def test_public_surface_is_pinned() -> None:
         "PccsCollateral",
         "QuoteFields",
         "RatlsEvidence",
+        "Sigstruct",
         "SimulatedPlatform",
         "SimulatedProvider",
         "TCB_STATUSES",
@@ -28,6 +29,7 @@ def test_public_surface_is_pinned() -> None:
         "create_simulation",
         "evidence_from_ratls_certificate",
         "parse_quote",
+        "parse_sigstruct",
         "simulated_measurement",
         "verify_quote",
     ]
