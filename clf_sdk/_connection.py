@@ -26,6 +26,13 @@ from clf_sdk.protocol import (
 if TYPE_CHECKING:
     import pandas as pd
 
+    from clf_sdk._expected_server import ExpectedServer
+    from clf_sdk.attestation import (
+        CollateralSource,
+        EnclavePolicy,
+        TrustAnchor,
+        VerifiedEnclave,
+    )
     from clf_sdk.policy import Comparison, Policy
 
 _made: weakref.WeakSet[Connection] = weakref.WeakSet()
@@ -40,12 +47,17 @@ class Connection:
         What it was made from.
     mode
         ``"dcap"``, or ``"simulation"`` when the server trusts a simulated TEE.
+    attested
+        The program that the server proved to be, when it had to; else None.
     """
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, *, expect: ExpectedServer | None = None) -> None:
         self.profile = profile
         self.http = HttpClient(profile)
+        self.attested: VerifiedEnclave | None = None
+        self._expect = expect
         try:
+            self.attest()  # before the token is shown
             info = self.http.ask(ServerInfo, "GET", "/v1/info")
             if info.server != profile.server or server_id(info.public_key) != profile.server:
                 raise ServerIdentityMismatch(
@@ -62,8 +74,36 @@ class Connection:
         profile = self.profile
         return (
             f"Connection({profile.name!r}, {profile.role}, {profile.url}, "
-            f"server={profile.server[:12]}…{warning})"
+            f"server={profile.server[:12]}…{self._attested_words()}{warning})"
         )
+
+    def _attested_words(self) -> str:
+        if self.attested is None:
+            return ""
+        simulated = " by a SIMULATION" if self.attested.mode == "simulation" else ""
+        return f", attested as {self.attested.mrenclave[:12]}…{simulated}"
+
+    def attest(self) -> VerifiedEnclave | None:
+        """Have the server prove itself anew, if this connection expects that of it.
+
+        From then on the token, and all data, go only where the server shows the certificate that
+        the proof names. `share` does this before each upload.
+
+        Returns
+        -------
+        VerifiedEnclave or None
+            The program that it proved to be; None when nothing is expected.
+
+        Raises
+        ------
+        ServerIdentityMismatch
+            Another server answers.
+        AttestationError
+            It did not prove that it is what is expected.
+        """
+        if self._expect is not None:
+            self.attested = self._expect.verify(self.http, server=self.profile.server)
+        return self.attested
 
     @property
     def name(self) -> str:
@@ -238,24 +278,51 @@ class Connection:
         self.http.close()
 
 
-def connect(profile: str | os.PathLike[str] | Profile) -> Connection:
+def connect(
+    profile: str | os.PathLike[str] | Profile,
+    *,
+    expect: EnclavePolicy | None = None,
+    anchor: TrustAnchor | None = None,
+    collateral: CollateralSource | None = None,
+) -> Connection:
     """Connect to an owner's server.
 
     Parameters
     ----------
     profile
         Profile file that the server's operator gave you, or its path.
+    expect
+        The program that the server must prove to be, in an SGX enclave, before it sees the token,
+        and again before each upload. By default nothing is asked of it: who runs the server on a
+        machine of its own trusts that machine.
+    anchor
+        The root that is trusted for that; by default Intel's.
+    collateral
+        Where collateral comes from when the server attaches none.
 
     Raises
     ------
     ConfigurationError
         The file is not a profile.
+    AttestationError
+        The server did not prove that it is what is expected; nothing was told to it.
     TransportError
         The server can't be reached.
     ServerIdentityMismatch
         Another server answers there.
     """
-    connection = Connection(profile if isinstance(profile, Profile) else Profile.load(profile))
+    if expect is None and (anchor is not None or collateral is not None):
+        raise InvalidInput(
+            "anchor and collateral say how a server proves itself, but nothing is expected of it",
+            hint="give expect=EnclavePolicy(...) too",
+        )
+    loaded = profile if isinstance(profile, Profile) else Profile.load(profile)
+    expected = None
+    if expect is not None:
+        from clf_sdk._expected_server import ExpectedServer  # noqa: PLC0415 - few servers prove it
+
+        expected = ExpectedServer(expect, anchor, collateral)
+    connection = Connection(loaded, expect=expected)
     _made.add(connection)
     return connection
 

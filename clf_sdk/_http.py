@@ -11,11 +11,22 @@ from typing import Any, TypeVar
 
 import requests
 
-from clf_sdk.errors import DeadlineExceeded, TransportError
+from clf_sdk.errors import DeadlineExceeded, ServerIdentityMismatch, TransportError
 from clf_sdk.protocol import Document, Profile, error_from_problem, parse_json
 
 _TIMEOUT_SECONDS = (10.0, 120.0)
 _DocumentT = TypeVar("_DocumentT", bound=Document)
+
+
+class _PinnedAdapter(requests.adapters.HTTPAdapter):
+    """Connects only where exactly one certificate is shown, beside what TLS checks of it."""
+
+    def __init__(self, certificate: str) -> None:
+        self._certificate = certificate
+        super().__init__()
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, assert_fingerprint=self._certificate, **options)
 
 
 class HttpClient:
@@ -29,6 +40,7 @@ class HttpClient:
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
+        self._pinned: str | None = None
         self._session = requests.Session()
         self._session.trust_env = False  # neither proxies nor .netrc may see the token
         self._session.headers["Authorization"] = f"Bearer {profile.token}"
@@ -40,11 +52,35 @@ class HttpClient:
         self._bulk = requests.Session()  # for ciphertext: no token goes along
         self._bulk.trust_env = False
         self._bulk.verify = path
-        self._cleanup = weakref.finalize(self, _close, (self._session, self._bulk), path)
+        self._strange = requests.Session()  # for the time before the server has proved itself
+        self._strange.trust_env = False
+        self._strange.verify = path
+        sessions = (self._session, self._bulk, self._strange)
+        self._cleanup = weakref.finalize(self, _close, sessions, path)
 
     def close(self) -> None:
         """Close all connections."""
         self._cleanup()
+
+    def pin(self, certificate: str) -> None:
+        """Show the token, and send data, only where the server shows exactly this certificate.
+
+        Parameters
+        ----------
+        certificate
+            SHA-256 of the certificate in DER, in hex.
+        """
+        if certificate != self._pinned:
+            for session in (self._session, self._bulk):
+                _close_pools(session)
+                session.mount("https://", _PinnedAdapter(certificate))
+            self._pinned = certificate
+
+    def ask_a_stranger(self, kind: type[_DocumentT], path: str, **options: Any) -> _DocumentT:
+        """Get a document without showing the token, whatever is pinned."""
+        url = self._profile.url + path
+        body = self._finish(self._strange, "GET", url, **options)
+        return kind.parse(parse_json(body, what="server's answer"))
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -52,6 +88,12 @@ class HttpClient:
         try:
             yield
         except requests.exceptions.SSLError as error:
+            if self._pinned is not None and "ingerprint" in str(error):
+                raise ServerIdentityMismatch(
+                    f"{where} shows another certificate than the one that it proved",
+                    hint="connect again, so that it proves itself anew; if that fails, another "
+                    "server answers there",
+                ) from error
             raise TransportError(
                 f"{where} does not show a certificate of the profile's authority",
                 hint="another server answers there, or this machine's clock is wrong; "
@@ -120,12 +162,16 @@ class HttpClient:
 
 def _close(sessions: Iterable[requests.Session], path: str) -> None:
     for session in sessions:
-        # requests only forgets its pools, and an error's traceback can keep them alive.
-        for adapter in session.adapters.values():
-            if isinstance(adapter, requests.adapters.HTTPAdapter):
-                pools = adapter.poolmanager.pools
-                for key in pools.keys():  # noqa: SIM118 - it refuses to be iterated
-                    pools[key].close()
+        _close_pools(session)
         session.close()
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)  # noqa: PTH108 - pathlib may be gone when the interpreter ends
+
+
+def _close_pools(session: requests.Session) -> None:
+    # requests only forgets its pools, and an error's traceback can keep them alive.
+    for adapter in session.adapters.values():
+        if isinstance(adapter, requests.adapters.HTTPAdapter):
+            pools = adapter.poolmanager.pools
+            for key in pools.keys():  # noqa: SIM118 - it refuses to be iterated
+                pools[key].close()

@@ -136,7 +136,8 @@ def share(
     policy
         Which program may use the table, and for what.
     to
-        Connection or profile of the owner's server; by default the only connection there is.
+        Connection or profile of the owner's server; by default the only connection there is. If
+        the connection expects a program of the server, it must prove itself first, each time.
     widen
         Whether the policy may allow more than the one that the table has now.
     index
@@ -153,6 +154,8 @@ def share(
     ------
     InvalidName, UnsupportedColumn
         The name or a column can't be stored.
+    AttestationError, ServerIdentityMismatch
+        The server did not prove to be what the connection expects; nothing was sent.
     TokenRefused
         The profile is not an owner's, or has expired.
     PolicyWidened
@@ -170,6 +173,7 @@ def share(
     batches = as_record_batches(frame, index=index)
     policy.check_table(batches.schema)
     connection = to if isinstance(to, Connection) else connect(to) if to else only_connection()
+    connection.attest()
     request = UploadRequest(table=name, policy=policy.to_json(), widen=widen)
     ticket = connection.http.ask(
         UploadTicket, "POST", "/v1/uploads", data=request.canonical(), headers=_JSON

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -81,9 +82,9 @@ def make_owner(
     root = tmp_path_factory.mktemp("owners")
     made: list[Owner] = []
 
-    def make(name: str, *, simulated: bool = True, blob_listener: bool = True) -> Owner:
+    def make(name: str, *, simulated: bool = True, **options: Any) -> Owner:
         anchor = simulation.anchor if simulated else None
-        owner = Owner(root / name, simulation=anchor, blob_listener=blob_listener)
+        owner = Owner(root / name, simulation=anchor, **options)
         made.append(owner)
         return owner
 

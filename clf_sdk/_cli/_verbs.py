@@ -44,13 +44,43 @@ def _identity(path: Path | None) -> Identity:
 @click.option(
     "--widen", is_flag=True, help="Let the policy allow more than the table's present one."
 )
-def share(file: Path, name: str, profile: Path, policy_file: Path, *, widen: bool) -> None:
+@click.option(
+    "--expect",
+    "expected_file",
+    type=_FILE,
+    help="Send nothing unless the server proves to be the program that this JSON file pins: an "
+    "object with mrenclave, or mrsigner, isv_prod_id and min_isv_svn.",
+)
+@click.option("--collateral", "collateral_file", type=_FILE, help="For --expect: its JSON.")
+@ANCHOR
+def share(
+    file: Path,
+    name: str,
+    profile: Path,
+    policy_file: Path,
+    expected_file: Path | None,
+    collateral_file: Path | None,
+    simulation: Path | None,
+    *,
+    widen: bool,
+) -> None:
     """Publish a Parquet or CSV file through an owner's server."""
     import clf_sdk as clf
     from clf_sdk._cli._policy import load_policy
+    from clf_sdk.attestation import EnclavePolicy, FileCollateral
+    from clf_sdk.protocol import parse_json
 
     policy = load_policy(policy_file)
-    table = clf.share(file, name=name, policy=policy, to=profile, widen=widen)
+    expected = None
+    if expected_file is not None:
+        expected = EnclavePolicy.from_json(parse_json(expected_file.read_bytes(), what="--expect"))
+    connection = clf.connect(
+        profile,
+        expect=expected,
+        anchor=anchor(simulation) if expected or simulation else None,
+        collateral=FileCollateral(collateral_file) if collateral_file else None,
+    )
+    table = clf.share(file, name=name, policy=policy, to=connection, widen=widen)
     click.echo(json.dumps({"table": table.name, "version": table.version, "rows": table.rows}))
 
 

@@ -12,6 +12,8 @@ from clf_sdk.attestation._policy import EnclavePolicy
 from clf_sdk.attestation._provider import EvidenceProvider, GramineProvider, SimulatedProvider
 from clf_sdk.attestation._quote import QuoteFields, parse_quote
 from clf_sdk.attestation._ratls import RatlsEvidence, evidence_from_ratls_certificate
+from clf_sdk.attestation._server_binding import ServerBinding
+from clf_sdk.attestation._server_evidence import ServerEvidence, verify_server
 from clf_sdk.attestation._sigstruct import Sigstruct, parse_sigstruct
 from clf_sdk.attestation._simulated_platform import (
     SimulatedPlatform,
@@ -33,6 +35,8 @@ __all__ = [
     "PccsCollateral",
     "QuoteFields",
     "RatlsEvidence",
+    "ServerBinding",
+    "ServerEvidence",
     "Sigstruct",
     "SimulatedPlatform",
     "SimulatedProvider",
@@ -45,4 +49,5 @@ __all__ = [
     "parse_sigstruct",
     "simulated_measurement",
     "verify_quote",
+    "verify_server",
 ]

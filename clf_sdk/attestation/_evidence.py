@@ -26,13 +26,7 @@ class Evidence:
 
     def to_json(self) -> dict[str, Any]:
         """Return the document."""
-        return {
-            "clf": 1,
-            "type": "evidence",
-            "quote": base64.b64encode(self.quote).decode(),
-            "binding": self.binding.to_json(),
-            "collateral": self.collateral.to_json() if self.collateral else None,
-        }
+        return evidence_document(self.quote, self.binding.to_json(), self.collateral)
 
     @classmethod
     def from_json(cls, document: Any) -> Evidence:
@@ -47,11 +41,30 @@ class Evidence:
         CollateralMalformed
             The attached collateral can't be read.
         """
-        keys = {"quote", "binding", "collateral"}
-        checked = check_document(document, kind="evidence", keys=keys)
-        attached = checked["collateral"]
-        return cls(
-            quote=decode_base64(checked["quote"], what="quote", max_bytes=MAX_QUOTE_BYTES),
-            binding=Binding.from_json(checked["binding"]),
-            collateral=None if attached is None else Collateral.from_json(attached),
-        )
+        quote, binding, collateral = parse_evidence(document)
+        return cls(quote, Binding.from_json(binding), collateral)
+
+
+def evidence_document(
+    quote: bytes, binding: dict[str, Any], collateral: Collateral | None
+) -> dict[str, Any]:
+    """Return the document of evidence, whatever it is bound to."""
+    return {
+        "clf": 1,
+        "type": "evidence",
+        "quote": base64.b64encode(quote).decode(),
+        "binding": binding,
+        "collateral": collateral.to_json() if collateral else None,
+    }
+
+
+def parse_evidence(document: Any) -> tuple[bytes, Any, Collateral | None]:
+    """Return the quote, the unread binding and the collateral of evidence."""
+    keys = {"quote", "binding", "collateral"}
+    checked = check_document(document, kind="evidence", keys=keys)
+    attached = checked["collateral"]
+    return (
+        decode_base64(checked["quote"], what="quote", max_bytes=MAX_QUOTE_BYTES),
+        checked["binding"],
+        None if attached is None else Collateral.from_json(attached),
+    )

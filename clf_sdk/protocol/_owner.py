@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from clf_sdk.protocol._document import Base64, Document, Identifier, Mode, Name, Sha256
+from clf_sdk.protocol._document import Base64, Document, Identifier, Mode, Name, Sha256, Version
 
 
 class UploadRequest(Document):
@@ -97,6 +97,16 @@ class ServerInfo(Document):
     mode: Mode
     protocol_versions: list[int]
     software: str
+
+
+class ServerEvidenceDocument(Document):
+    """Evidence of a server. Binding and collateral are parsed by :mod:`clf_sdk.attestation`."""
+
+    clf: Version
+    type: Literal["evidence"]
+    quote: str
+    binding: dict[str, Any]
+    collateral: dict[str, Any] | None
 
 
 class Problem(Document):

@@ -6,11 +6,14 @@ import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from clf_sdk.errors import ConfigurationError
 
 _CA_DAYS = 3650
 _SERVER_DAYS = 397
@@ -35,6 +38,21 @@ def _san(host: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         return x509.DNSName(host)
+
+
+def certificate_digest(chain: Path) -> str:
+    """Return the SHA-256 of the first certificate of a PEM file, in hex.
+
+    Raises
+    ------
+    ConfigurationError
+        There is none.
+    """
+    try:
+        (first, *_) = x509.load_pem_x509_certificates(chain.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{chain} holds no certificate that can be read") from error
+    return first.fingerprint(hashes.SHA256()).hex()
 
 
 def make_certificates(

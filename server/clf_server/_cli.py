@@ -161,6 +161,14 @@ def rotate_key_command(directory: Path) -> None:
 
 
 @server.command()
+def measure() -> None:
+    """Print what stands in for MRENCLAVE in a simulation: the digest of the server's files."""
+    from clf_server._evidence import program_measurement
+
+    click.echo(program_measurement())
+
+
+@server.command()
 def openapi() -> None:
     """Print the OpenAPI document of the control listener."""
     import json

@@ -48,6 +48,10 @@ class ServerConfig:
         How long after its first session a run may go on in another enclave; 0 is never.
     max_upload_bytes
         Size limit of one upload.
+    evidence
+        Where the server's own quotes come from: ``none``, or ``gramine``.
+    insecure_simulated_evidence
+        Simulated TEE that makes the server's own quotes *instead of* SGX, or None.
     key_provider
         Who keeps the key-encryption key.
     key_directory
@@ -75,6 +79,8 @@ class ServerConfig:
     collateral_file: Path | None
     resume_seconds: int
     max_upload_bytes: int
+    evidence: str
+    insecure_simulated_evidence: Path | None
     key_provider: KeyProvider
     key_directory: Path
     attestation_path: Path
@@ -179,6 +185,8 @@ _KEYS: dict[str, tuple[Callable[[str], Any], str | None, str]] = {
     "collateral_file": (Path, "", "a path"),
     "resume_seconds": (_seconds, "900", "a number of seconds from 0 to 86400"),
     "max_upload_bytes": (_positive, str(1 << 40), "a number of bytes"),
+    "evidence": (_one_of("none", "gramine"), "none", "none or gramine"),
+    "insecure_simulated_evidence": (Path, "", "a path"),
     "key_provider": (_one_of(*get_args(KeyProvider)), "file", "file, gramine or vault"),
     "key_directory": (Path, ".", "a path"),
     "attestation_path": (Path, "/dev/attestation", "a path"),

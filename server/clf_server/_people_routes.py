@@ -15,7 +15,9 @@ from clf_sdk.protocol import (
     PolicyChange,
     PolicyUpdate,
     RunResults,
+    ServerEvidenceDocument,
     ServerInfo,
+    Sha256,
     TableDescription,
     TableList,
     UploadCommit,
@@ -61,6 +63,14 @@ def anyone_router(state: ServerState) -> APIRouter:
             protocol_versions=[PROTOCOL_VERSION],
             software=f"clf-sdk/{software_version('clf-sdk')}",
         )
+
+    @router.get("/v1/evidence")
+    def evidence(nonce: Sha256) -> ServerEvidenceDocument:
+        """Prove which program runs here, for the caller's nonce."""
+        made = state.proof.make(
+            nonce, identity=state.identity, certificate=state.certificate, now=state.now()
+        )
+        return ServerEvidenceDocument(**made.to_json())
 
     return router
 

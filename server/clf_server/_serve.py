@@ -112,6 +112,11 @@ def run_server(directory: Path) -> None:
             "insecure_simulation",
             message="INSECURE SIMULATION: quotes prove nothing; never use this with real data",
         )
+    if state.config.insecure_simulated_evidence is not None:
+        _LOG.warning(
+            "insecure_simulated_evidence",
+            message="INSECURE SIMULATION: this server claims to run in SGX, and does not",
+        )
     software = f"clf-sdk/{software_version('clf-sdk')}"
     state.audit.append("server.started", {"server": state.server_id, "software": software})
     # What is loaded by now stays: the collector need not walk through it again and again.

@@ -16,7 +16,9 @@ from clf_sdk.keys import PrivateKey, SigningKey, server_id
 from clf_server._analysts import Analysts
 from clf_server._attempts import Attempts
 from clf_server._audit import AuditLog
+from clf_server._certificates import certificate_digest
 from clf_server._config import ServerConfig, load_config
+from clf_server._evidence import ServerProof, evidence_provider
 from clf_server._grants import Grants
 from clf_server._job_store import JobStore
 from clf_server._keks import Keks
@@ -54,6 +56,9 @@ class ServerState:
     release_key: PrivateKey
     anchor: TrustAnchor
     collateral: CollateralSource | None
+    proof: ServerProof
+    certificate: str
+    """SHA-256 of the certificate that the control listener shows, in hex."""
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     stopping: threading.Event
@@ -150,6 +155,7 @@ def load_state(
     def now() -> int:
         return int(clock())
 
+    collateral = _collateral(config)
     keks = Keks(metadata, directory)
     keks.check()
     audit = AuditLog(metadata, identity, mode=anchor.mode, now=now)
@@ -182,7 +188,9 @@ def load_state(
         tickets=TicketStore(monotonic),
         release_key=PrivateKey.generate(),  # as tickets do, sessions end with the process
         anchor=anchor,
-        collateral=_collateral(config),
+        collateral=collateral,
+        proof=ServerProof(evidence_provider(config), collateral),
+        certificate=certificate_digest(config.server_cert_path),
         clock=clock,
         monotonic=monotonic,
         stopping=threading.Event(),

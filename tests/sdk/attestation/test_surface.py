@@ -19,6 +19,8 @@ def test_public_surface_is_pinned() -> None:
         "PccsCollateral",
         "QuoteFields",
         "RatlsEvidence",
+        "ServerBinding",
+        "ServerEvidence",
         "Sigstruct",
         "SimulatedPlatform",
         "SimulatedProvider",
@@ -32,6 +34,7 @@ def test_public_surface_is_pinned() -> None:
         "parse_sigstruct",
         "simulated_measurement",
         "verify_quote",
+        "verify_server",
     ]
     assert all(hasattr(attestation, name) for name in attestation.__all__)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class Owner:
         *,
         simulation: Path | None,
         blob_listener: bool = True,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         self.name = directory.name
         self.directory = directory
@@ -44,6 +45,7 @@ class Owner:
             public_hosts=[_PUBLIC_HOST],
             blob_port=blob_port if blob_listener else None,
             insecure_simulation=simulation,
+            settings=settings,
         )
         admit(directory, the_analyst().public, label="analyst")
         self.process = ServerProcess(directory, name=self.name, insecure_simulation=simulation)
