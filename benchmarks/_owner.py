@@ -13,10 +13,10 @@ from pathlib import Path
 
 import clf_sdk as clf
 from clf_sdk._server_process import ServerProcess
+from clf_sdk.align import join
 from clf_sdk.attestation import EnclavePolicy, create_simulation
 from clf_sdk.protocol import (
     AllowedEnclave,
-    InnerJoin,
     JobDocument,
     JobInput,
     Operation,
@@ -61,7 +61,10 @@ class Owner:
                     columns=None,
                 )
             ],
-            align=InnerJoin(kind="inner_join", keys=[key]),
+            align=join(TABLE, on=key),
+            match_report=False,
+            prepare=[],
+            memory_limit_bytes=None,
             operation=Operation(name="glm", parameters={}),
             enclave=AllowedEnclave(
                 mrenclave=self.policy.enclave.mrenclave,

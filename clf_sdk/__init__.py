@@ -10,10 +10,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from clf_sdk import align, prepare
     from clf_sdk._connection import Connection, connect
     from clf_sdk._fetch import fetch
     from clf_sdk._identity import Identity
-    from clf_sdk._job import GLM, Job
+    from clf_sdk._job import Job
     from clf_sdk._public_identity import PublicIdentity
     from clf_sdk._release import Release, Releases, releases
     from clf_sdk._requests import JobRequest, JobRequests, requests
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from clf_sdk._table import SharedTable
     from clf_sdk.attestation import EnclavePolicy, TrustAnchor
     from clf_sdk.errors import ClfError
+    from clf_sdk.operations import GLM
     from clf_sdk.policy import Policy
     from clf_sdk.receipt import VerifiedReceipt, verify
 
@@ -46,8 +48,10 @@ __all__ = [
     "Submission",
     "TrustAnchor",
     "VerifiedReceipt",
+    "align",
     "connect",
     "fetch",
+    "prepare",
     "releases",
     "requests",
     "run",
@@ -57,7 +61,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "GLM": "_job",
+    "GLM": "operations",
     "ClfError": "errors",
     "Connection": "_connection",
     "EnclavePolicy": "attestation",
@@ -86,7 +90,12 @@ _HOME = {
 }
 
 
+_MODULES = ("align", "prepare")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

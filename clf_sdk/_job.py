@@ -6,76 +6,40 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any
 
 from clf_sdk._identity import Identity
 from clf_sdk._public_identity import PublicIdentity
 from clf_sdk._table import SharedTable
+from clf_sdk.align import join
 from clf_sdk.attestation import EnclavePolicy
 from clf_sdk.errors import ConfigurationError, InvalidJob, Malformed
 from clf_sdk.protocol import (
+    AlignNode,
     AllowedEnclave,
     Endpoint,
-    InnerJoin,
+    InputNode,
     JobDocument,
     JobInput,
+    JoinNode,
+    LinkNode,
     Operation,
+    PrepareStep,
+    UnionNode,
     canonical_json,
     check_name,
+    inputs_of,
     parse_json,
+    walk,
 )
 
-
-class _Operation(Protocol):
-    @property
-    def name(self) -> str: ...
-
-    def parameters(self) -> dict[str, Any]: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class GLM:
-    """A generalised linear model.
-
-    Parameters
-    ----------
-    outcome
-        Column that is explained.
-    predictors
-        Columns that explain it; by default all others but the keys.
-    family
-        Distribution of the outcome, each with its canonical link.
-    intercept
-        Whether the model has a constant term.
-    confidence
-        Level of the intervals.
-    missing
-        What to do with rows that lack a value: ``"drop"`` them or ``"refuse"``.
-    """
-
-    outcome: str
-    predictors: Sequence[str] | None = None
-    family: Literal["gaussian", "binomial", "poisson"]
-    intercept: bool = True
-    confidence: float = 0.95
-    missing: Literal["drop", "refuse"] = "drop"
-    name: str = field(default="glm", init=False, repr=False)
-
-    def parameters(self) -> dict[str, Any]:
-        """Return the operation's parameters as they stand in the job."""
-        return {
-            "outcome": self.outcome,
-            "predictors": None if self.predictors is None else list(self.predictors),
-            "family": self.family,
-            "intercept": self.intercept,
-            "confidence": self.confidence,
-            "missing": self.missing,
-        }
+if TYPE_CHECKING:
+    from clf_sdk.operations import Parameters
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job: inputs, how they are joined, one operation, and who may read the result.
+    """A job: inputs, how they are joined and prepared, one operation, and who may read the result.
 
     Parameters
     ----------
@@ -85,9 +49,19 @@ class Job:
         Tables by the name they have in this job, or a list of tables with distinct names. Choose
         columns with ``table[["a", "b"]]``.
     on
-        Key column or columns of the inner join.
+        Key column or columns of an inner join of all inputs. For everything else, `align`.
+    align
+        How the inputs become one table, by ``clf.align.join``, ``union``, ``link`` or a tree of
+        them. A job with one input needs neither.
+    prepare
+        Steps from ``clf.prepare``, done in this order before the operation.
     operation
         For example `GLM`.
+    match_report
+        Whether to report how many rows of each input found a partner.
+    memory_limit_bytes
+        Above it, joins and scans go on in files that are encrypted under a key which dies with
+        the run; None: all stays in memory.
     enclave
         The program that may run the job: its MRENCLAVE as 64 hex digits, or what an `EnclavePolicy`
         pins of a program. Which platforms are trusted is up to the owners' policies alone.
@@ -112,9 +86,13 @@ class Job:
         *,
         name: str,
         inputs: Mapping[str, SharedTable] | Sequence[SharedTable],
-        on: str | Sequence[str],
-        operation: _Operation,
+        on: str | Sequence[str] | None = None,
+        align: AlignNode | None = None,
+        prepare: Sequence[PrepareStep] = (),
+        operation: Parameters,
         enclave: EnclavePolicy | str,
+        match_report: bool = False,
+        memory_limit_bytes: int | None = None,
         purpose: str = "",
         analyst: Identity | PublicIdentity | None = None,
         recipients: Sequence[Identity | PublicIdentity] | None = None,
@@ -128,7 +106,8 @@ class Job:
                 "a job needs inputs with distinct names",
                 hint="name them with a dictionary: inputs={'clinic': table, …}",
             )
-        keys = [on] if isinstance(on, str) else list(on)
+        tree = _tree(list(tables), on, align)
+        keys = _keys_of_inputs(tree)
         asking = _public(Identity.mine() if analyst is None else analyst)
         readers = [asking] if recipients is None else [_public(who) for who in recipients]
         try:
@@ -138,9 +117,14 @@ class Job:
                 name=name,
                 purpose=purpose,
                 analyst=asking.document,
-                inputs=[_input(alias, table, keys) for alias, table in tables.items()],
-                align=InnerJoin(kind="inner_join", keys=keys),
-                operation=Operation(name=operation.name, parameters=operation.parameters()),
+                inputs=[
+                    _input(alias, table, keys.get(alias, [])) for alias, table in tables.items()
+                ],
+                align=tree,
+                match_report=match_report,
+                prepare=list(prepare),
+                operation=Operation(name=operation.operation, parameters=operation.to_json()),
+                memory_limit_bytes=memory_limit_bytes,
                 enclave=_allowed(enclave),
                 recipients=[who.document for who in readers],
             )
@@ -233,6 +217,45 @@ def _allowed(enclave: EnclavePolicy | str) -> AllowedEnclave:
         isv_prod_id=pinned.isv_prod_id,
         min_isv_svn=pinned.min_isv_svn,
     )
+
+
+def _tree(
+    names: Sequence[str], on: str | Sequence[str] | None, align: AlignNode | None
+) -> AlignNode:
+    """Return the alignment; ``on`` alone means an inner join of all inputs."""
+    if on is not None and align is not None:
+        raise InvalidJob("a job is aligned by on or by align, not by both")
+    if align is not None:
+        return align
+    if on is None:
+        if len(names) > 1:
+            raise InvalidJob(
+                "a job with several inputs needs to know how they are aligned",
+                hint='for example on="person_id", or align=clf.align.union(…)',
+            )
+        return InputNode(kind="input", input=names[0])
+    return join(*names, on=on)
+
+
+def _keys_of_inputs(tree: AlignNode) -> dict[str, list[str]]:
+    """Return the columns by which each input is joined or linked, by the name of the input."""
+    keys: dict[str, list[str]] = {}
+
+    def need(node: AlignNode, columns: Sequence[str]) -> None:
+        for name in inputs_of(node):
+            found = keys.setdefault(name, [])
+            found += [column for column in columns if column not in found]
+
+    for node, _ in walk(tree):
+        if isinstance(node, JoinNode):
+            for member in node.members:
+                if isinstance(member.of, InputNode | UnionNode):
+                    need(member.of, member.columns or [key.name for key in node.keys])
+        elif isinstance(node, LinkNode):
+            for side, linked in (("left", node.left), ("right", node.right)):
+                if isinstance(linked.of, InputNode | UnionNode):
+                    need(linked.of, [getattr(each, side) for each in node.comparisons])
+    return keys
 
 
 def _input(alias: str, table: SharedTable, keys: Sequence[str]) -> JobInput:

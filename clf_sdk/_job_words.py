@@ -8,11 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from clf_sdk._align_words import align_in_words, prepare_in_words
 from clf_sdk.protocol import JobDocument, JobInput, JobRecord, JobStatus, identity_fingerprint
 
-_OUTPUTS: Mapping[str, str] = {
-    "glm": "a table of coefficients with their errors and intervals, and one row about the fit",
-}
 _SHORT = 12
 _MOST_VALUE_CHARACTERS = 200
 
@@ -93,6 +91,17 @@ def _program(job: JobDocument) -> str:
     return ", ".join(said)
 
 
+def _outputs(job: JobDocument) -> list[str]:
+    from clf_sdk.operations import OPERATIONS, parameters_class  # noqa: PLC0415 - for people only
+
+    name = job.operation.name
+    known = name in OPERATIONS
+    said = [parameters_class(name).reveals if known else "this version of CLF can not tell what"]
+    if job.match_report:
+        said.append("how many people of each input found a partner in the others")
+    return said
+
+
 def _decision(status: JobStatus) -> str:
     if status.state == "pending":
         return "it waits for your decision"
@@ -147,9 +156,10 @@ def describe_job(
             for entry in others
         ]
         or ["nobody else's data"],
-        "Joined on": [f"{', '.join(job.align.keys)}; rows that every table has"],
+        "Aligned": align_in_words(job.align),
+        "Prepared": prepare_in_words(job.prepare) or ["not at all"],
         "Operation": [job.operation.name, *parameters],
-        "Comes out": [_OUTPUTS.get(job.operation.name, "what the operation computes")],
+        "Comes out": _outputs(job),
         "Goes to": [
             f"{'the analyst' if who.digest == status.analyst else 'a recipient'}, "
             f"fingerprint {identity_fingerprint(who.digest)}"

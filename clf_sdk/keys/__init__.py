@@ -7,6 +7,7 @@ from clf_sdk.keys._derive import (
     derive_manifest_key,
     derive_output_key,
     derive_policy_key,
+    derive_run_secret,
 )
 from clf_sdk.keys._hpke import CLASSIC, HYBRID, PrivateKey, PublicKey
 from clf_sdk.keys._signing import SigningKey, server_id, verify_note, verify_signature
@@ -23,6 +24,7 @@ __all__ = [
     "derive_manifest_key",
     "derive_output_key",
     "derive_policy_key",
+    "derive_run_secret",
     "server_id",
     "verify_note",
     "verify_signature",

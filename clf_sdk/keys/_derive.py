@@ -1,4 +1,4 @@
-"""Keys that are derived from other keys (docs/protocol.md §4.1, §10.2)."""
+"""Keys that are derived from other keys (docs/protocol.md §3.3, §4.1, §10.2)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ _MANIFEST = b"clf/1 manifest"
 _POLICY = b"clf/1 policy"
 _DOCUMENT = b"clf/1 document"
 _OUTPUT = b"clf/1 output"
+_RUN = b"clf/1 run"
 
 
 def _derive(table_key: bytes, version_id: str, info: bytes) -> bytes:
@@ -60,3 +61,19 @@ def derive_output_key(base: bytes, shares: Sequence[bytes], version_id: str) -> 
     salt = bytes.fromhex(version_id)
     hkdf = HKDF(hashes.SHA256(), length=KEY_BYTES, salt=salt, info=_OUTPUT)
     return hkdf.derive(b"".join(parts))
+
+
+def derive_run_secret(manifest_keys: Sequence[bytes], run: str) -> bytes:
+    """Source of a run's random numbers, 32 bytes: nobody has it who lacks any input's key.
+
+    Parameters
+    ----------
+    manifest_keys
+        Keys of the manifests of all inputs, in the order of the job, 32 bytes each.
+    run
+        The run's id.
+    """
+    if any(len(key) != KEY_BYTES for key in manifest_keys):
+        raise ValueError("a manifest key has 32 bytes")
+    hkdf = HKDF(hashes.SHA256(), length=KEY_BYTES, salt=bytes.fromhex(run), info=_RUN)
+    return hkdf.derive(b"".join(manifest_keys))

@@ -165,4 +165,6 @@ def check_run(run: object) -> str:
 def _explain(cls: type[BaseModel], error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     place = ".".join(str(part)[:64] for part in first["loc"]) or "the document"
-    return f"{cls.__name__} document: {place}: {first['msg']}"
+    # Of all messages of pydantic, only this one would repeat what it refuses.
+    said = "it is of no known kind" if first["type"] == "union_tag_invalid" else first["msg"]
+    return f"{cls.__name__} document: {place}: {said}"

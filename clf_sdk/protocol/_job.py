@@ -6,10 +6,20 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from clf_sdk.protocol._align import (
+    MOST_DEPTH,
+    AlignNode,
+    ColumnName,
+    InputNode,
+    JoinNode,
+    inputs_of,
+    walk,
+)
 from clf_sdk.protocol._document import Document, Name, Sha256, Version
 from clf_sdk.protocol._identity import IdentityDocument
+from clf_sdk.protocol._prepare import PrepareStep
 
-ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+LEAST_MEMORY_BYTES = 256 * 2**20
 
 
 class JobInput(Document):
@@ -20,13 +30,6 @@ class JobInput(Document):
     table: Name
     version: Sha256 | Literal["latest"]
     columns: Annotated[list[ColumnName], Field(min_length=1, max_length=16384)] | None
-
-
-class InnerJoin(Document):
-    """Keep the rows whose keys stand in every input."""
-
-    kind: Literal["inner_join"]
-    keys: Annotated[list[ColumnName], Field(min_length=1, max_length=16)]
 
 
 class Operation(Document):
@@ -63,7 +66,19 @@ class AllowedEnclave(Document):
 
 
 class JobDocument(Document):
-    """A job. Its identity is the digest of its canonical JSON."""
+    """A job. Its identity is the digest of its canonical JSON.
+
+    Attributes
+    ----------
+    align
+        How the inputs become one table.
+    match_report
+        Whether how many rows of each input found a partner is an output, too.
+    prepare
+        What is done to that table, step by step, before the operation.
+    memory_limit_bytes
+        Above it, joins and scans go on in encrypted files; null: all stays in memory.
+    """
 
     clf: Version
     type: Literal["job"]
@@ -71,8 +86,11 @@ class JobDocument(Document):
     purpose: Annotated[str, StringConstraints(max_length=4000)]
     analyst: IdentityDocument
     inputs: Annotated[list[JobInput], Field(min_length=1, max_length=64)]
-    align: InnerJoin
+    align: AlignNode
+    match_report: bool
+    prepare: Annotated[list[PrepareStep], Field(max_length=256)]
     operation: Operation
+    memory_limit_bytes: Annotated[int, Field(ge=LEAST_MEMORY_BYTES, le=2**50)] | None
     enclave: AllowedEnclave
     recipients: Annotated[list[IdentityDocument], Field(min_length=1, max_length=64)]
 
@@ -81,16 +99,30 @@ class JobDocument(Document):
         names = [entry.name for entry in self.inputs]
         if len(set(names)) != len(names):
             raise ValueError("two inputs have the same name")
-        if len(set(self.align.keys)) != len(self.align.keys):
-            raise ValueError("a key column is named twice")
         for entry in self.inputs:
-            if entry.columns is None:
-                continue
-            if len(set(entry.columns)) != len(entry.columns):
+            if entry.columns is not None and len(set(entry.columns)) != len(entry.columns):
                 raise ValueError(f"input {entry.name} names a column twice")
-            if missing := set(self.align.keys) - set(entry.columns):
-                raise ValueError(f"input {entry.name} lacks {len(missing)} of the key columns")
+        self._check_align()
         return self
+
+    def _check_align(self) -> None:
+        if any(depth > MOST_DEPTH for _, depth in walk(self.align)):
+            raise ValueError(f"the alignment is nested deeper than {MOST_DEPTH}")
+        if sorted(inputs_of(self.align)) != sorted(entry.name for entry in self.inputs):
+            raise ValueError("the alignment must use each input exactly once")
+        columns = {entry.name: entry.columns for entry in self.inputs}
+        for node, _ in walk(self.align):
+            if not isinstance(node, JoinNode):
+                continue
+            for member in node.members:
+                if not isinstance(member.of, InputNode):
+                    continue
+                chosen = columns[member.of.input]
+                keys = member.columns or [key.name for key in node.keys]
+                if chosen is not None and (missing := set(keys) - set(chosen)):
+                    raise ValueError(
+                        f"input {member.of.input} lacks {len(missing)} of the key columns"
+                    )
 
     def servers(self) -> list[str]:
         """Server ids of the owners, in order of first appearance."""

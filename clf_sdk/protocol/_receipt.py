@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from clf_sdk.errors import FormatTooNew
+from clf_sdk.protocol._align import ColumnName
 from clf_sdk.protocol._document import (
     Base64,
     Document,
@@ -17,7 +18,7 @@ from clf_sdk.protocol._document import (
     Sha256,
     Version,
 )
-from clf_sdk.protocol._job import ColumnName, JobDocument
+from clf_sdk.protocol._job import JobDocument
 from clf_sdk.protocol._rules import Rules
 from clf_sdk.protocol._session import Session
 

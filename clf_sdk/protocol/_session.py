@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from clf_sdk.protocol._align import ColumnName
 from clf_sdk.protocol._document import (
     Base64,
     Document,
@@ -16,7 +17,7 @@ from clf_sdk.protocol._document import (
     Sha512,
     Version,
 )
-from clf_sdk.protocol._job import ColumnName, JobDocument
+from clf_sdk.protocol._job import JobDocument
 from clf_sdk.protocol._keys import PublicKeyDocument, SealedMessage
 from clf_sdk.protocol._rules import Rules
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-import pyarrow as pa
-
+from clf_enclave._data import AlignedData
 from clf_sdk.errors import PolicyRefused
 from clf_sdk.protocol import DisclosureReport, JobDocument, Rules
 
@@ -29,6 +28,11 @@ class Disclosure:
     def reviewers(self) -> list[str]:
         """Server ids of the owners without whose release nobody may open a result."""
         return sorted({server for server, rules in self._demanded if rules.release == "review"})
+
+    @property
+    def entities(self) -> dict[str, str]:
+        """By input, the column whose values are its persons, where its owner names one."""
+        return {}
 
     def check_outputs(self, job: JobDocument, row_level: Collection[str]) -> None:
         """Check that outputs with rows of single people go only where all owners allow it.
@@ -70,15 +74,22 @@ class Disclosure:
             rules=self.rules, row_level=[name for name in outputs if name in row_level]
         )
 
-    def check_group(self, people: pa.Table) -> None:
-        """Check that a result would speak of enough people.
+    def may_show(self, counts: Iterable[int]) -> bool:
+        """Return whether some counts of people may all be shown: each is 0 or a whole group."""
+        return all(not count or count >= self.rules.smallest_group for count in counts)
+
+    def check_group(self, data: AlignedData) -> None:
+        """Check that a result over some rows would speak of enough people of every owner.
+
+        An input that has no row among them does not count.
 
         Raises
         ------
         PolicyRefused
             They are fewer than some owner demands; the message does not say how many they are.
         """
-        if people.num_rows < self.rules.smallest_group:
+        people = [count for count in data.count_persons().values() if count]
+        if min([data.rows, *people]) < self.rules.smallest_group:
             raise PolicyRefused(
                 "the result would speak of fewer people than the owners allow",
                 rule="smallest_group",

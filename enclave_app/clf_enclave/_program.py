@@ -10,7 +10,8 @@ from typing import Any
 
 import clf_enclave
 import clf_sdk
-from clf_enclave._run import EnclaveRun, Report
+from clf_enclave._compute import Report
+from clf_enclave._run import EnclaveRun
 from clf_sdk.attestation import (
     EvidenceProvider,
     GramineProvider,

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-from clf_enclave._align import inner_join
+from clf_enclave._compute import Report, compute
 from clf_enclave._disclosure import Disclosure
-from clf_enclave._operations import Output, row_level_outputs, run_operation
+from clf_enclave._operations import Output, read_parameters
 from clf_enclave._pull import TablePull
 from clf_enclave._receipt import make_receipt, put_receipt
 from clf_enclave._results import SealedOutput, put_outputs, seal_outputs
-from clf_enclave._session import OpenSession, RunIdentity, open_session
+from clf_enclave._session import OpenSession, RunIdentity, open_session, run_secret
+from clf_enclave._workspace import Workspace
 from clf_sdk.attestation import EvidenceProvider
 from clf_sdk.errors import BindingMismatch, NotReady, PolicyRefused, TicketRefused
 from clf_sdk.keys import PrivateKey, SigningKey
@@ -25,9 +24,6 @@ from clf_sdk.receipt import SignedReceipt
 
 _MOST_ATTEMPTS = 360
 _PAUSE_SECONDS = 1.0
-
-Report: TypeAlias = Callable[[str, dict[str, Any]], None]
-"""``report(event, details)``: what the host may know: never rows, values or counts of people."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +60,8 @@ class EnclaveRun:
         self._endpoints = [endpoints[server] for server in request.job.servers()]
         self._report = report
         self._disclosure = Disclosure()
+        operation = request.job.operation
+        self._parameters = read_parameters(operation.name, operation.parameters)
 
     def _open(self, endpoint: Endpoint) -> OpenSession:
         started = time.perf_counter()
@@ -107,29 +105,23 @@ class EnclaveRun:
             )
         return tables
 
-    def _compute(self, tables: dict[str, pa.Table]) -> _Computed:
-        job = self._identity.job
-        started = time.perf_counter()
-        aligned = inner_join(tables, job.align.keys)
-        self._disclosure.check_group(aligned)
-        self._report("aligned", {"seconds": time.perf_counter() - started})
-        started = time.perf_counter()
-        features = aligned.drop_columns(job.align.keys)
-        outputs = run_operation(
-            job.operation.name, features, job.operation.parameters, self._disclosure
-        )
+    def _compute(self, tables: dict[str, pa.Table], secret: bytes) -> _Computed:
+        rows = {name: table.num_rows for name, table in tables.items()}
+        with Workspace() as workspace:
+            outputs, aligned_rows = compute(
+                self._identity.job,
+                tables,
+                workspace,
+                self._disclosure,
+                secret=secret,
+                report=self._report,
+            )
         # Sessions that were opened anew while tables were pulled may have brought tighter rules.
         self._check_outputs()
-        self._report(
-            "computed",
-            {"operation": job.operation.name, "seconds": time.perf_counter() - started},
-        )
-        rows = {name: table.num_rows for name, table in tables.items()}
-        return _Computed(outputs, rows, aligned.num_rows)
+        return _Computed(outputs, rows, aligned_rows)
 
     def _check_outputs(self) -> None:
-        job = self._identity.job
-        self._disclosure.check_outputs(job, row_level_outputs(job.operation.name))
+        self._disclosure.check_outputs(self._identity.job, self._parameters.row_level_outputs())
 
     def _confirm(self, sessions: dict[str, OpenSession]) -> dict[str, OpenSession]:
         """Ask every owner once more, by a session whose answer it signs (§8, step 12).
@@ -178,7 +170,8 @@ class EnclaveRun:
         self._report("started", {"run": self._identity.run, "job": self._identity.job.digest})
         sessions = {endpoint.server: self._open(endpoint) for endpoint in self._endpoints}
         self._check_outputs()
-        computed = self._compute(self._pull(sessions))
+        secret = run_secret(self._identity, sessions)
+        computed = self._compute(self._pull(sessions), secret)
         sessions = self._confirm(sessions)
         started = time.perf_counter()
         sealed = seal_outputs(
@@ -191,7 +184,7 @@ class EnclaveRun:
             rows=computed.rows,
             aligned_rows=computed.aligned_rows,
             disclosure=self._disclosure.report(
-                computed.outputs, row_level_outputs(self._identity.job.operation.name)
+                computed.outputs, self._parameters.row_level_outputs()
             ),
         )
         for session in sessions.values():

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from clf_enclave._transport import control_channel
 from clf_sdk.attestation import Binding, Collateral, Evidence, EvidenceProvider
 from clf_sdk.errors import BindingMismatch, Malformed, ServerIdentityMismatch, SignatureInvalid
-from clf_sdk.keys import PrivateKey, SigningKey, server_id, verify_signature
+from clf_sdk.keys import (
+    PrivateKey,
+    SigningKey,
+    derive_run_secret,
+    server_id,
+    verify_signature,
+)
 from clf_sdk.protocol import (
     SESSION_SIGNATURE,
     Challenge,
@@ -215,3 +222,17 @@ def open_session(identity: RunIdentity, endpoint: Endpoint) -> OpenSession:
         access=answer.access,
         keys=dict(keys.inputs),
     )
+
+
+def run_secret(identity: RunIdentity, sessions: Mapping[str, OpenSession]) -> bytes:
+    """Return the source of a run's random numbers (docs/protocol.md §3.3).
+
+    Parameters
+    ----------
+    identity
+        The run.
+    sessions
+        Those that released the keys, by server id.
+    """
+    keys = [sessions[entry.server].keys[entry.name].manifest_key for entry in identity.job.inputs]
+    return derive_run_secret(keys, identity.run)

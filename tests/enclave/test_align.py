@@ -1,10 +1,25 @@
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import pyarrow as pa
 import pytest
 
-from clf_enclave._align import inner_join
+from clf_enclave._alignment import align
+from clf_enclave._workspace import Workspace
 from clf_sdk.errors import InvalidJob
+from clf_sdk.protocol import AlignNode
+from clf_testing import joined
+
+
+def aligned(tables: Mapping[str, pa.Table], tree: AlignNode) -> pa.Table:
+    with Workspace() as workspace:
+        data = align(workspace, tree, tables, entities={}).data
+        return data.table(list(data.all_columns))
+
+
+def inner_join(tables: Mapping[str, pa.Table], keys: Sequence[str]) -> pa.Table:
+    return aligned(tables, joined(list(tables), keys))
 
 
 def test_join_keeps_rows_that_every_input_has_in_key_order() -> None:

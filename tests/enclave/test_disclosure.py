@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pytest
@@ -14,12 +16,14 @@ from hypothesis import strategies as st
 
 import clf_sdk as clf
 from clf_enclave import _run
-from clf_enclave._disclosure import Disclosure
-from clf_enclave._operations import _registry, row_level_outputs
+from clf_enclave._alignment import align
+from clf_enclave._operations import Context
 from clf_enclave._run import EnclaveRun
+from clf_enclave._workspace import Workspace
+from clf_sdk import operations
 from clf_sdk.errors import InvalidJob, NotReady, PolicyRefused
-from clf_sdk.protocol import Endpoint, Rules
-from clf_testing import Simulation, job_input, make_job, run_request
+from clf_sdk.protocol import Endpoint, InputKeys, InputNode, Rules
+from clf_testing import Simulation, demand, demanding, job_input, make_job, run_request
 from clf_testing.policies import IDENTITIES
 
 RULES = st.builds(
@@ -28,18 +32,6 @@ RULES = st.builds(
     row_level=st.sets(st.sampled_from(IDENTITIES)).map(sorted),
     release=st.sampled_from(["at_once", "review"]),
 )
-
-
-def rules(**changes: Any) -> Rules:
-    fields: dict[str, Any] = {"smallest_group": 1, "row_level": [], "release": "at_once"}
-    return Rules(**(fields | changes))
-
-
-def demanding(*demanded: Rules) -> Disclosure:
-    disclosure = Disclosure()
-    for number, each in enumerate(demanded):
-        disclosure.add(f"{number:064x}", each)
-    return disclosure
 
 
 @given(every=st.lists(RULES, min_size=1, max_size=5))
@@ -54,10 +46,14 @@ def test_tightest_rules_demand_what_any_demands(every: list[Rules]) -> None:
 
 
 def test_result_about_too_few_people_is_refused_without_their_number() -> None:
-    disclosure = demanding(rules(smallest_group=3), rules(smallest_group=7))
-    disclosure.check_group(pa.table({"x": range(7)}))
-    with pytest.raises(PolicyRefused) as caught:
-        disclosure.check_group(pa.table({"x": range(6)}))
+    disclosure = demanding(demand(smallest_group=3), demand(smallest_group=7))
+    with Workspace() as workspace:
+        tree = InputNode(kind="input", input="t")
+        enough = align(workspace, tree, {"t": pa.table({"x": range(7)})}, entities={}).data
+        disclosure.check_group(enough)
+        few = enough.where(f"{enough.sql('x')} > 0")
+        with pytest.raises(PolicyRefused) as caught:
+            disclosure.check_group(few)
     assert caught.value.rule == "smallest_group"
     assert not any(character.isdigit() for character in str(caught.value))
 
@@ -66,14 +62,14 @@ def test_rows_of_people_go_only_where_every_owner_allows_it() -> None:
     readers = [clf.Identity.create().public for _ in range(2)]
     job = make_job([job_input("0a" * 32, "t")], recipients=readers)
     first, second = (reader.id for reader in readers)
-    both = rules(row_level=sorted([first, second]))
+    both = demand(row_level=sorted([first, second]))
     demanding(both, both).check_outputs(job, {"rows"})
     for owners in (
-        [rules()],
-        [both, rules()],
-        [both, rules(row_level=[first])],
-        [rules(row_level=[first]), rules(row_level=[second])],
-        [rules(row_level=["1a" * 32])],
+        [demand()],
+        [both, demand()],
+        [both, demand(row_level=[first])],
+        [demand(row_level=[first]), demand(row_level=[second])],
+        [demand(row_level=["1a" * 32])],
     ):
         with pytest.raises(PolicyRefused) as caught:
             demanding(*owners).check_outputs(job, {"rows"})
@@ -82,20 +78,23 @@ def test_rows_of_people_go_only_where_every_owner_allows_it() -> None:
 
 
 def test_later_session_can_only_tighten() -> None:
-    disclosure = demanding(rules(smallest_group=5))
-    disclosure.add("0a" * 32, rules(smallest_group=1))
+    disclosure = demanding(demand(smallest_group=5))
+    disclosure.add("0a" * 32, demand(smallest_group=1))
     assert disclosure.rules.smallest_group == 5
-    disclosure.add("0b" * 32, rules(smallest_group=9, release="review"))
-    assert disclosure.rules == rules(smallest_group=9, release="review")
-    disclosure.add("0b" * 32, rules())
+    disclosure.add("0b" * 32, demand(smallest_group=9, release="review"))
+    assert disclosure.rules == demand(smallest_group=9, release="review")
+    disclosure.add("0b" * 32, demand())
     assert disclosure.reviewers == ["0b" * 32]
 
 
 def test_every_operation_says_which_outputs_hold_rows_of_people() -> None:
-    for name in _registry.OPERATIONS:
-        assert isinstance(row_level_outputs(name), frozenset)
+    for name in operations.OPERATIONS:
+        parameters = operations.parameters_class(name)
+        assert parameters.operation == name
+        assert parameters.reveals
+        assert importlib.import_module(f"clf_enclave._operations._{name}").run
     with pytest.raises(InvalidJob, match="no operation 'dump'"):
-        row_level_outputs("dump")
+        operations.parameters_class("dump")
 
 
 # -- a run --------------------------------------------------------------------------------------
@@ -113,7 +112,10 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         session = ModuleType("session")
         session.__dict__.update(session="ab" * 16, rules=answer, server=endpoint.server)
         opened = ModuleType("opened")
-        opened.__dict__.update(session=session, endpoint=endpoint)
+        keys: defaultdict[str, InputKeys] = defaultdict(
+            lambda: InputKeys(manifest_key=bytes(32), columns={})
+        )
+        opened.__dict__.update(session=session, endpoint=endpoint, keys=keys)
         return opened
 
     monkeypatch.setattr(_run, "open_session", open_session)
@@ -134,18 +136,30 @@ def begin(simulation: Simulation) -> Callable[..., tuple[EnclaveRun, list[str]]]
     return make
 
 
+class Rows(operations.Parameters):
+    """Parameters of an operation that gives out its rows."""
+
+    operation: ClassVar[str] = "rows"
+    reveals: ClassVar[str] = "everything"
+
+    def row_level_outputs(self) -> frozenset[str]:
+        return frozenset({"rows"})
+
+
 @pytest.fixture
 def rows_operation(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Return the name of an operation that gives out its rows."""
-    module = ModuleType("clf_enclave._operations._rows")
+    parameters, computes = ModuleType("_rows"), ModuleType("_rows")
 
-    def operate(table: pa.Table, _parameters: object, _disclosure: Disclosure) -> Any:
-        return {"rows": table}
+    def run(context: Context[Rows]) -> Any:
+        return {"rows": context.data.table()}
 
-    module.__dict__.update(ROW_LEVEL=frozenset({"rows"}), operate=operate)
+    parameters.__dict__.update(Rows=Rows)
+    computes.__dict__.update(run=run)
     with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, module.__name__, module)
-        patch.setattr(_registry, "OPERATIONS", {**_registry.OPERATIONS, "rows": "_rows"})
+        patch.setitem(sys.modules, "clf_sdk.operations._rows", parameters)
+        patch.setitem(sys.modules, "clf_enclave._operations._rows", computes)
+        patch.setattr(operations, "OPERATIONS", {**operations.OPERATIONS, "rows": "Rows"})
         yield "rows"
 
 
@@ -156,8 +170,10 @@ def test_job_that_breaks_a_rule_ends_before_anything_is_pulled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reader = clf.Identity.create().public
-    sessions += [rules(row_level=[reader.id]), rules()]
-    run, events = begin("0a" * 32, "0b" * 32, operation=rows_operation, recipients=[reader])
+    sessions += [demand(row_level=[reader.id]), demand()]
+    run, events = begin(
+        "0a" * 32, "0b" * 32, operation=rows_operation, parameters={}, recipients=[reader]
+    )
     monkeypatch.setattr(_run, "TablePull", None)
     with pytest.raises(PolicyRefused, match="'rows'"):
         run.execute()
@@ -171,8 +187,8 @@ def test_rules_that_tighten_while_tables_are_pulled_hold(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reader = clf.Identity.create().public
-    sessions += [rules(row_level=[reader.id]), rules()]
-    run, events = begin("0a" * 32, operation=rows_operation, recipients=[reader])
+    sessions += [demand(row_level=[reader.id]), demand()]
+    run, events = begin("0a" * 32, operation=rows_operation, parameters={}, recipients=[reader])
 
     class Pull:
         pulled_bytes = 0
@@ -193,7 +209,12 @@ def test_rules_that_tighten_while_tables_are_pulled_hold(
 def test_run_waits_for_a_server_that_is_not_ready(
     sessions: list[Any], begin: Callable[..., tuple[EnclaveRun, list[str]]]
 ) -> None:
-    sessions += [NotReady("soon"), NotReady("soon"), rules(smallest_group=4), InvalidJob("the end")]
+    sessions += [
+        NotReady("soon"),
+        NotReady("soon"),
+        demand(smallest_group=4),
+        InvalidJob("the end"),
+    ]
     run, events = begin("0a" * 32, "0b" * 32)
     with pytest.raises(InvalidJob, match="the end"):
         run.execute()

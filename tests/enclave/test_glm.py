@@ -7,10 +7,9 @@ import pyarrow as pa
 import pytest
 import statsmodels.api as sm
 
-from clf_enclave._disclosure import Disclosure
-from clf_enclave._operations import run_operation
+from clf_enclave._operations import read_parameters
 from clf_sdk.errors import InvalidJob, PolicyRefused
-from clf_sdk.protocol import Rules
+from clf_testing import demand, operate
 
 FAMILIES = {
     "gaussian": sm.families.Gaussian(),
@@ -20,9 +19,8 @@ FAMILIES = {
 
 
 def _glm(table: pa.Table, parameters: dict[str, Any], *, smallest_group: int = 1) -> dict[str, Any]:
-    disclosure = Disclosure()
-    disclosure.add("ab" * 32, Rules(smallest_group=smallest_group, row_level=[], release="at_once"))
-    return run_operation("glm", table, parameters, disclosure)
+    rules = [demand(smallest_group=smallest_group)]
+    return operate(read_parameters("glm", parameters), table, rules=rules)
 
 
 def _data(family: str) -> dict[str, Any]:
@@ -111,7 +109,7 @@ def test_too_few_rows_are_refused() -> None:
 
 def test_unknown_operation_names_the_known_ones() -> None:
     with pytest.raises(InvalidJob, match="glm"):
-        run_operation("dump", pa.table({"a": [1]}), {}, Disclosure())
+        read_parameters("dump", {})
 
 
 def test_group_is_counted_after_incomplete_rows_are_left_out() -> None:

@@ -8,57 +8,23 @@ statsmodels.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import statsmodels.api as sm
-from pydantic import Field
 from statsmodels.tools.sm_exceptions import (
     ConvergenceWarning,
     PerfectSeparationError,
     PerfectSeparationWarning,
 )
 
-from clf_enclave._disclosure import Disclosure
+from clf_enclave._operations._context import Context
 from clf_enclave._operations._outputs import Output
-from clf_sdk.errors import InvalidJob, Malformed
-from clf_sdk.protocol import Document
+from clf_sdk.errors import InvalidJob
+from clf_sdk.operations import GLM
 
 CONSTANT = "const"
-ROW_LEVEL: frozenset[str] = frozenset()
-
-
-class GlmParameters(Document):
-    """Parameters of ``glm``.
-
-    Attributes
-    ----------
-    outcome
-        Column that is explained.
-    predictors
-        Columns that explain it, in the order of the result; null means all others.
-    family
-        Distribution, each with its canonical link: identity, logit, log.
-    intercept
-        Whether the model has a constant term, named ``const``.
-    confidence
-        Level of the intervals, between 0 and 1.
-    missing
-        What to do with rows that lack a value: leave them out, or refuse.
-    max_iterations
-        Limit of iterations.
-    """
-
-    outcome: str
-    predictors: list[str] | None = None
-    family: Literal["gaussian", "binomial", "poisson"]
-    intercept: bool = True
-    confidence: float = Field(default=0.95, gt=0, lt=1)
-    missing: Literal["drop", "refuse"] = "drop"
-    max_iterations: int = Field(default=100, ge=1, le=10_000)
 
 
 _FAMILIES = {
@@ -85,22 +51,6 @@ def _numbers(table: pa.Table, column: str) -> np.ndarray[Any, np.dtype[np.float6
     return numbers
 
 
-def _complete(table: pa.Table, columns: list[str], missing: str) -> pa.Table:
-    chosen = table.select(columns)
-    whole: Any = pa.scalar(value=True)
-    for column in chosen.columns:
-        whole = pc.and_(whole, pc.is_valid(column))
-        if pa.types.is_floating(column.type):
-            whole = pc.and_(whole, pc.fill_null(pc.is_finite(column), fill_value=False))
-    complete = chosen.filter(whole)
-    if missing == "refuse" and len(complete) < len(chosen):
-        raise InvalidJob(
-            "some rows lack a value or hold an infinite one",
-            hint='set missing to "drop" to leave them out',
-        )
-    return complete
-
-
 def _check_outcome(outcome: np.ndarray[Any, np.dtype[np.float64]], family: str) -> None:
     if family == "poisson" and outcome.min() < 0:
         raise InvalidJob("the outcome of a poisson model can not be negative")
@@ -111,7 +61,7 @@ def _check_outcome(outcome: np.ndarray[Any, np.dtype[np.float64]], family: str) 
 def _fit(
     outcome: np.ndarray[Any, np.dtype[np.float64]],
     design: np.ndarray[Any, np.dtype[np.float64]],
-    parameters: GlmParameters,
+    parameters: GLM,
 ) -> Any:
     if np.linalg.matrix_rank(design) < design.shape[1]:
         raise InvalidJob(
@@ -140,19 +90,8 @@ def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def operate(
-    table: pa.Table, parameters: Mapping[str, Any], disclosure: Disclosure
-) -> dict[str, Output]:
+def run(context: Context[GLM]) -> dict[str, Output]:
     """Fit a generalised linear model.
-
-    Parameters
-    ----------
-    table
-        The aligned table, without its keys.
-    parameters
-        Fields of `GlmParameters`.
-    disclosure
-        What the owners demand of results.
 
     Returns
     -------
@@ -169,21 +108,21 @@ def operate(
     PolicyRefused
         Fewer people have complete rows than the smallest group.
     """
-    try:
-        chosen = GlmParameters.parse(dict(parameters))
-    except Malformed as error:
-        raise InvalidJob(f"glm: {error.message}") from error
+    chosen, data = context.parameters, context.data
     predictors = chosen.predictors
     if predictors is None:
-        predictors = [name for name in table.column_names if name != chosen.outcome]
+        predictors = [name for name in data.columns if name != chosen.outcome]
     columns = [chosen.outcome, *predictors]
-    for column in columns:
-        if column not in table.column_names:
-            raise InvalidJob(f"glm: the aligned table has no column {column[:80]!r}")
     if len(set(columns)) != len(columns) or CONSTANT in predictors:
         raise InvalidJob("glm: a column stands twice, or a predictor is called 'const'")
-    complete = _complete(table, columns, chosen.missing)
-    disclosure.check_group(complete)
+    rows = data.complete(columns)
+    if chosen.missing == "refuse" and rows.rows < data.rows:
+        raise InvalidJob(
+            "some rows lack a value or hold an infinite one",
+            hint='set missing to "drop" to leave them out',
+        )
+    context.disclosure.check_group(rows)
+    complete = rows.table(columns)
     terms = [CONSTANT, *predictors] if chosen.intercept else list(predictors)
     if len(complete) <= len(terms):
         raise InvalidJob(
@@ -212,7 +151,7 @@ def operate(
         "family": chosen.family,
         "link": type(fitted.family.link).__name__.lower(),
         "rows": len(complete),
-        "rows_dropped": len(table) - len(complete),
+        "rows_dropped": data.rows - rows.rows,
         "log_likelihood": _finite(fitted.llf),
         "deviance": _finite(fitted.deviance),
         "null_deviance": _finite(fitted.null_deviance),

@@ -1,57 +1,44 @@
-"""Which operations there are. An operation is one module of this package."""
+"""Find what computes an operation: one module of this package, named after it."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from types import ModuleType
 from typing import Any, TypeAlias
 
-import pyarrow as pa
-
+from clf_enclave._data import AlignedData
 from clf_enclave._disclosure import Disclosure
+from clf_enclave._operations._context import Context
 from clf_enclave._operations._outputs import Output
-from clf_sdk.errors import InvalidJob
+from clf_sdk.operations import Parameters, parameters_class
 
-Operate: TypeAlias = Callable[[pa.Table, Mapping[str, Any], Disclosure], dict[str, Output]]
-"""``operate(aligned table, parameters, disclosure)`` returns the outputs by name."""
-
-OPERATIONS: Mapping[str, str] = {
-    "glm": "_glm",
-}
-"""Module of each operation; it is imported when a job asks for it."""
+Run: TypeAlias = Callable[[Context[Any]], dict[str, Output]]
+"""``run(context)`` returns the outputs by name."""
 
 
-def _module(name: str) -> ModuleType:
-    if name not in OPERATIONS:
-        known = ", ".join(sorted(OPERATIONS))
-        raise InvalidJob(f"there is no operation {name!r}", hint=f"this program knows: {known}")
-    return importlib.import_module(f"clf_enclave._operations.{OPERATIONS[name]}")
-
-
-def row_level_outputs(name: str) -> frozenset[str]:
-    """Return the names of an operation's outputs that hold rows of single people.
+def read_parameters(name: str, parameters: Mapping[str, Any]) -> Parameters:
+    """Return the parameter object of an operation.
 
     Raises
     ------
     InvalidJob
-        There is no such operation.
+        There is no such operation, or it has other parameters.
     """
-    outputs: frozenset[str] = _module(name).ROW_LEVEL
-    return outputs
+    return parameters_class(name).parse(dict(parameters))
 
 
 def run_operation(
-    name: str, table: pa.Table, parameters: Mapping[str, Any], disclosure: Disclosure
+    parameters: Parameters, data: AlignedData, disclosure: Disclosure, *, secret: bytes
 ) -> dict[str, Output]:
     """Run an operation on the aligned table.
 
     Raises
     ------
     InvalidJob
-        There is no such operation, or its parameters do not fit the table.
+        The parameters do not fit the table.
     PolicyRefused
         A result would disclose more than all owners allow.
     """
-    operate: Operate = _module(name).operate
-    return operate(table, parameters, disclosure)
+    module = importlib.import_module(f"clf_enclave._operations._{parameters.operation}")
+    run: Run = module.run
+    return run(Context(parameters, data, disclosure, secret))

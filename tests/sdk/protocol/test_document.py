@@ -29,6 +29,31 @@ IDENTITY: dict[str, Any] = {
     "signing_key": base64.b64encode(bytes(32)).decode(),
     "hpke": KEY,
 }
+MEMBER: dict[str, Any] = {
+    "of": {"kind": "input", "input": "a"},
+    "columns": None,
+    "duplicates": {"rule": "refuse"},
+    "prefix": "",
+}
+ALIGN: dict[str, Any] = {
+    "kind": "join",
+    "how": "left",
+    "members": [MEMBER, MEMBER | {"of": {"kind": "input", "input": "b"}, "columns": ["id"]}],
+    "keys": [
+        {
+            "name": "id",
+            "read_as": None,
+            "trim": True,
+            "fold_case": False,
+            "date_formats": ["%Y-%m-%d"],
+        }
+    ],
+    "nulls": "unmatched",
+}
+PREPARE: list[dict[str, Any]] = [
+    {"kind": "filter", "where": "age > 18"},
+    {"kind": "one_hot", "column": "sex", "categories": ["f"], "drop_first": False},
+]
 JOB: dict[str, Any] = {
     "clf": 1,
     "type": "job",
@@ -39,7 +64,10 @@ JOB: dict[str, Any] = {
         {"name": "a", "server": "ab" * 32, "table": "t", "version": "latest", "columns": None},
         {"name": "b", "server": "cd" * 32, "table": "u", "version": "ef" * 32, "columns": ["id"]},
     ],
-    "align": {"kind": "inner_join", "keys": ["id"]},
+    "align": ALIGN,
+    "match_report": True,
+    "prepare": PREPARE,
+    "memory_limit_bytes": 2**30,
     "operation": {"name": "glm", "parameters": {"outcome": "y", "confidence": 0.95}},
     "enclave": {"mrenclave": "ef" * 32, "mrsigner": None, "isv_prod_id": None, "min_isv_svn": None},
     "recipients": [IDENTITY],

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clf_sdk.align import join
 from clf_sdk.errors import FormatTooNew, Malformed
 from clf_sdk.protocol import JobDocument, RunRequest, canonical_json, parse_json
 
@@ -25,6 +26,7 @@ IDENTITY: dict[str, Any] = {
     "signing_key": base64.b64encode(bytes(32)).decode(),
     "hpke": {"suite": "s", "public_key": "AAAA"},
 }
+ALIGN = join("a", on="id").to_json()
 JOB: dict[str, Any] = {
     "clf": 1,
     "type": "job",
@@ -32,11 +34,23 @@ JOB: dict[str, Any] = {
     "purpose": "",
     "analyst": IDENTITY,
     "inputs": [INPUT],
-    "align": {"kind": "inner_join", "keys": ["id"]},
+    "align": ALIGN,
+    "match_report": False,
+    "prepare": [],
+    "memory_limit_bytes": None,
     "operation": {"name": "glm", "parameters": {"outcome": "x"}},
     "enclave": {"mrenclave": "ef" * 32, "mrsigner": None, "isv_prod_id": None, "min_isv_svn": None},
     "recipients": [IDENTITY],
 }
+
+
+def nested(levels: int) -> dict[str, Any]:
+    node: dict[str, Any] = {"kind": "input", "input": "a"}
+    for _ in range(levels - 1):
+        node = {"kind": "union", "of": [node], "source": None}
+    return node
+
+
 ENCLAVE = JOB["enclave"]
 SIGNER = {"mrenclave": None, "mrsigner": "ef" * 32, "isv_prod_id": 1, "min_isv_svn": 1}
 CANONICAL = canonical_json(JOB)
@@ -69,9 +83,15 @@ def test_digest_does_not_depend_on_layout() -> None:
         ({"inputs": [INPUT | {"columns": ["x"]}]}, "lacks 1 of the key columns"),
         ({"inputs": [INPUT | {"columns": ["id", ""]}]}, "columns"),
         ({"inputs": [INPUT | {"version": "newest"}]}, "version"),
-        ({"align": {"kind": "inner_join", "keys": []}}, "keys"),
-        ({"align": {"kind": "inner_join", "keys": ["id", "id"]}}, "named twice"),
-        ({"align": {"kind": "outer_join", "keys": ["id"]}}, "align"),
+        ({"align": ALIGN | {"keys": []}}, "keys"),
+        ({"align": ALIGN | {"keys": ALIGN["keys"] * 2}}, "named twice"),
+        ({"align": ALIGN | {"kind": "outer_join"}}, "align"),
+        ({"align": join("a", "b", on="id").to_json()}, "each input exactly once"),
+        ({"align": join("a", "a", on="id").to_json()}, "each input exactly once"),
+        ({"align": {"kind": "union", "of": [], "source": None}}, "align"),
+        ({"align": nested(9)}, "nested deeper"),
+        ({"prepare": [{"kind": "drop_table"}]}, "prepare"),
+        ({"memory_limit_bytes": 1000}, "memory_limit_bytes"),
         ({"enclave": ENCLAVE | {"mrenclave": None}}, "pins no program"),
         ({"enclave": ENCLAVE | {"mrenclave": "00" * 32}}, "zeros"),
         ({"enclave": SIGNER | {"mrsigner": "00" * 32}}, "zeros"),
@@ -94,6 +114,7 @@ def test_servers_stand_in_order_of_first_appearance() -> None:
     job["inputs"] = [
         INPUT | {"name": f"i{n}", "server": server} for n, server in enumerate(servers)
     ]
+    job["align"] = join("i0", "i1", "i2", on="id").to_json()
     assert JobDocument.parse(job).servers() == servers[:2]
 
 

@@ -8,12 +8,14 @@ from clf_testing._jobs import (
     allowed_enclave,
     endpoint_of,
     job_input,
+    joined,
     make_job,
     run_request,
     signed,
 )
 from clf_testing._keyring import MemoryKeyring
 from clf_testing._local import Clock, LocalServer, SealedUpload
+from clf_testing._operations import SECRET, demand, demanding, operate
 from clf_testing._owner import Owner, execute
 from clf_testing._people import admit, the_analyst
 from clf_testing._receipts import RULES, HandmadeRun, job_of, owner_keys, seal_payload
@@ -26,6 +28,7 @@ __all__ = [
     "GLM",
     "MRENCLAVE",
     "RULES",
+    "SECRET",
     "Clock",
     "Exchange",
     "HandmadeEnclave",
@@ -41,11 +44,15 @@ __all__ = [
     "admit",
     "agree",
     "allowed_enclave",
+    "demand",
+    "demanding",
     "endpoint_of",
     "execute",
     "job_input",
     "job_of",
+    "joined",
     "make_job",
+    "operate",
     "owner_keys",
     "run_request",
     "seal_payload",

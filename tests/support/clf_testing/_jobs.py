@@ -11,13 +11,14 @@ from typing import Any
 
 from clf_sdk import Identity, PublicIdentity
 from clf_sdk._http import HttpClient
+from clf_sdk.align import join
 from clf_sdk.protocol import (
     JOB_SIGNATURE,
     AllowedEnclave,
     Endpoint,
-    InnerJoin,
     JobDocument,
     JobInput,
+    JoinNode,
     Operation,
     Profile,
     RunRequest,
@@ -34,6 +35,11 @@ GLM: dict[str, Any] = {
     "confidence": 0.95,
     "missing": "drop",
 }
+
+
+def joined(names: Sequence[str], keys: Sequence[str] = ("id",)) -> JoinNode:
+    """Return an inner join of inputs."""
+    return join(*names, on=keys)
 
 
 def job_input(server: str, table: str, **changes: Any) -> JobInput:
@@ -67,7 +73,11 @@ def make_job(
     enclave: AllowedEnclave | None = None,
     analyst: Identity | None = None,
     recipients: Sequence[PublicIdentity] | None = None,
+    **more: Any,
 ) -> JobDocument:
+    """Make a job document; ``more`` are other fields, such as ``align``."""
+    fields = {"match_report": False, "prepare": [], "memory_limit_bytes": None} | more
+    fields.setdefault("align", joined([entry.name for entry in inputs], keys))
     return JobDocument(
         clf=1,
         type="job",
@@ -75,10 +85,10 @@ def make_job(
         purpose="",
         analyst=(analyst or the_analyst()).public.document,
         inputs=list(inputs),
-        align=InnerJoin(kind="inner_join", keys=list(keys)),
         operation=Operation(name=operation, parameters=GLM if parameters is None else parameters),
         enclave=enclave or allowed_enclave(),
         recipients=[who.document for who in recipients or [Identity.create().public]],
+        **fields,
     )
 
 

@@ -1,0 +1,48 @@
+"""Operations: for each its parameter object; the measured program has what computes it.
+
+``OPERATIONS`` is the one list. An operation ``name`` is two files of the same name:
+``clf_sdk/operations/_name.py`` says what can be asked and what that reveals,
+``clf_enclave/_operations/_name.py`` computes (docs/operations.md).
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from clf_sdk.errors import InvalidJob
+from clf_sdk.operations._parameters import Columns, Parameters
+
+if TYPE_CHECKING:
+    from clf_sdk.operations._glm import GLM
+
+__all__ = ["GLM", "OPERATIONS", "Columns", "Parameters", "parameters_class"]
+
+OPERATIONS: Mapping[str, str] = {
+    "glm": "GLM",
+}
+"""Class of the parameters of each operation; it is imported when it is used."""
+
+
+def parameters_class(name: str) -> type[Parameters]:
+    """Return the class of an operation's parameters.
+
+    Raises
+    ------
+    InvalidJob
+        There is no such operation.
+    """
+    if name not in OPERATIONS:
+        known = ", ".join(sorted(OPERATIONS))
+        raise InvalidJob(f"there is no operation {name[:64]!r}", hint=f"known are: {known}")
+    module = importlib.import_module(f"{__name__}._{name}")
+    found: type[Parameters] = getattr(module, OPERATIONS[name])
+    return found
+
+
+def __getattr__(name: str) -> Any:
+    for operation, class_name in OPERATIONS.items():
+        if class_name == name:
+            return parameters_class(operation)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,72 @@
+"""Base of the parameter objects: one schema for notebooks, jobs and the measured program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+
+from pydantic import BeforeValidator, Field, ValidationError
+
+from clf_sdk.errors import InvalidJob
+from clf_sdk.protocol import ColumnName, Document
+
+
+def _as_list(value: Any) -> Any:
+    """Take any sequence of names for a list; a single text would fall apart into letters."""
+    return value if isinstance(value, str | dict) or not hasattr(value, "__iter__") else list(value)
+
+
+Columns = Annotated[
+    Sequence[ColumnName], BeforeValidator(_as_list), Field(min_length=1, max_length=16384)
+]
+"""Names of columns; takes any sequence of texts."""
+
+
+class Parameters(Document):
+    """Parameters of one operation; what is given is checked, what is left out has its default.
+
+    Subclasses are frozen pydantic models. Their fields are the parameters, exactly as they stand
+    in the job, with every default written out.
+
+    Attributes
+    ----------
+    operation
+        Name of the operation in jobs and policies.
+    reveals
+        What comes out, in a sentence for the owners who decide about the job.
+    """
+
+    operation: ClassVar[str]
+    reveals: ClassVar[str]
+
+    if not TYPE_CHECKING:  # type checkers see the signature that pydantic makes of the fields
+
+        def __init__(self, **values: Any) -> None:
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise _invalid(type(self).operation, error) from None
+
+    @classmethod
+    def parse(cls, value: Any) -> Self:
+        """Read the parameters of a job.
+
+        Raises
+        ------
+        InvalidJob
+            They are not this operation's; the message names the place.
+        """
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            raise _invalid(cls.operation, error) from None
+
+    def row_level_outputs(self) -> frozenset[str]:
+        """Return the names of the outputs that hold rows of single people."""
+        return frozenset()
+
+
+def _invalid(operation: str, error: ValidationError) -> InvalidJob:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = ".".join(str(part)[:64] for part in first["loc"])
+    return InvalidJob(f"{operation}: {place + ': ' if place else ''}{first['msg']}")

@@ -1,0 +1,61 @@
+"""How many persons of each input found a partner, under the disclosure rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+from clf_enclave._data import AlignedData
+from clf_enclave._disclosure import Disclosure
+
+MATCH_REPORT = "match_report"
+
+
+def count_matched(data: AlignedData) -> dict[str, int]:
+    """Count the persons of each input that stand in a row together with another input."""
+    physical = {each.input: each.physical for each in data.persons}
+    if len(physical) == 1:
+        return dict.fromkeys(physical, 0)
+    parts = []
+    for name, own in physical.items():
+        others = " OR ".join(
+            f"{other} IS NOT NULL" for each, other in physical.items() if each != name
+        )
+        parts.append(f"count(DISTINCT {own}) FILTER (WHERE {others})")
+    found = data.workspace.one(f"SELECT {', '.join(parts)} FROM {data.relation}")  # noqa: S608 - names of ours
+    return dict(zip(physical, found, strict=True))
+
+
+def match_report(data: AlignedData, persons: Mapping[str, int], disclosure: Disclosure) -> pa.Table:
+    """Say how many persons of each input stand in a row together with another input.
+
+    Where those who found a partner, or those who found none, are fewer than the smallest group
+    (but not nobody), neither number is given.
+
+    Parameters
+    ----------
+    data
+        The aligned table, in which the persons of every input are told apart.
+    persons
+        Persons of each input before the alignment.
+    disclosure
+        The owners' rules.
+
+    Returns
+    -------
+    pyarrow.Table
+        One row an input: ``input``, ``persons``, ``matched``, ``rate``.
+    """
+    matched = count_matched(data)
+    shown: dict[str, list[object]] = {"input": [], "persons": [], "matched": [], "rate": []}
+    for name, total in persons.items():
+        shown["input"].append(name)
+        may = disclosure.may_show([total, matched[name], total - matched[name]])
+        shown["persons"].append(total if may else None)
+        shown["matched"].append(matched[name] if may else None)
+        shown["rate"].append(matched[name] / total if may and total else None)
+    kinds = {"input": pa.large_string(), "rate": pa.float64()}
+    return pa.table(
+        {name: pa.array(each, kinds.get(name, pa.int64())) for name, each in shown.items()}
+    )

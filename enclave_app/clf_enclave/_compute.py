@@ -1,0 +1,80 @@
+"""From the inputs of a job to its outputs: align, prepare, run the operation.
+
+Nothing here opens a session or knows of the network, so that a dry run on mock data goes the same
+way.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+
+from clf_enclave._alignment import MATCH_REPORT, align, match_report
+from clf_enclave._disclosure import Disclosure
+from clf_enclave._operations import Output, read_parameters, run_operation
+from clf_enclave._workspace import Workspace
+from clf_sdk.errors import InvalidJob
+from clf_sdk.protocol import JobDocument
+
+Report: TypeAlias = Callable[[str, dict[str, Any]], None]
+"""``report(event, details)``: what the host may know: never rows, values or counts of people."""
+
+
+def compute(
+    job: JobDocument,
+    tables: Mapping[str, pa.Table],
+    workspace: Workspace,
+    disclosure: Disclosure,
+    *,
+    secret: bytes,
+    report: Report,
+) -> tuple[dict[str, Output], int]:
+    """Compute a job.
+
+    Parameters
+    ----------
+    job
+        The job.
+    tables
+        Its inputs by name.
+    workspace
+        Where it is computed.
+    disclosure
+        The owners' rules.
+    secret
+        Source of all randomness, 32 bytes.
+    report
+        Called after each stage.
+
+    Returns
+    -------
+    tuple
+        The outputs by name, and the number of aligned rows.
+
+    Raises
+    ------
+    InvalidJob
+        The job does not fit its inputs.
+    PolicyRefused
+        A result would disclose more than all owners allow.
+    """
+    parameters = read_parameters(job.operation.name, job.operation.parameters)
+    started = time.perf_counter()
+    aligned = align(
+        workspace, job.align, tables, entities=disclosure.entities, matches=job.match_report
+    )
+    disclosure.check_group(aligned.data)
+    report("aligned", {"seconds": time.perf_counter() - started})
+    started = time.perf_counter()
+    outputs = run_operation(parameters, aligned.data, disclosure, secret=secret)
+    if job.match_report:
+        if MATCH_REPORT in outputs:
+            raise InvalidJob(f"the operation has an output {MATCH_REPORT!r} of its own")
+        outputs[MATCH_REPORT] = match_report(aligned.data, aligned.persons, disclosure)
+    report(
+        "computed", {"operation": parameters.operation, "seconds": time.perf_counter() - started}
+    )
+    return outputs, aligned.data.rows

@@ -1,0 +1,147 @@
+"""The aligned table, as operations see it: whole, in batches, or by SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import pyarrow as pa
+
+from clf_enclave._workspace import Workspace
+from clf_sdk.errors import InvalidJob
+
+BATCH_ROWS = 122_880  # DuckDB's own row group
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its name in the database, and the inputs that it was made from."""
+
+    physical: str
+    sources: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Persons:
+    """How the persons of one input are told apart in the aligned table.
+
+    Attributes
+    ----------
+    input
+        Name of the input.
+    physical
+        Column with one value a person, null where a row has nothing of this input; None when each
+        row holds exactly one row of the input and no two the same.
+    """
+
+    input: str
+    physical: str | None
+
+
+@dataclass(frozen=True)
+class AlignedData:
+    """Rows and columns in a workspace.
+
+    Attributes
+    ----------
+    workspace
+        The database.
+    relation
+        Table or view that holds the rows.
+    all_columns
+        By name, in order: keys, and all others.
+    keys
+        Names of the columns on which the inputs were aligned.
+    persons
+        For each input how its persons are counted.
+    split
+        Name of the column that is true for test rows; None when the job does not split.
+    """
+
+    workspace: Workspace = field(repr=False)
+    relation: str
+    all_columns: Mapping[str, Column]
+    keys: tuple[str, ...]
+    persons: tuple[Persons, ...]
+    split: str | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns to compute with: all but the keys and the split."""
+        return [name for name in self.all_columns if name not in self.keys and name != self.split]
+
+    @cached_property
+    def rows(self) -> int:
+        """Number of rows."""
+        count: int = self.workspace.one(f"SELECT count(*) FROM {self.relation}")[0]  # noqa: S608 - a name of ours
+        return count
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """Arrow types of all columns, by their names."""
+        return self._named(
+            self.workspace.arrow(self._select(list(self.all_columns), limit=0))
+        ).schema
+
+    def sql(self, column: str) -> str:
+        """Return what a column is called in the database.
+
+        Raises
+        ------
+        InvalidJob
+            There is no such column.
+        """
+        if column not in self.all_columns:
+            raise InvalidJob(
+                f"the aligned table has no column {column[:80]!r}",
+                hint=f"it has: {', '.join(self.columns[:20])}",
+            )
+        return self.all_columns[column].physical
+
+    def _select(self, columns: Sequence[str], *, limit: int | None = None) -> str:
+        chosen = ", ".join(self.sql(name) for name in columns) or "NULL"
+        tail = "" if limit is None else f" LIMIT {limit}"
+        return f"SELECT {chosen} FROM {self.relation}{tail}"  # noqa: S608 - names of ours
+
+    def _named(self, table: pa.Table) -> pa.Table:
+        names = {column.physical: name for name, column in self.all_columns.items()}
+        return table.rename_columns([names.get(name, name) for name in table.column_names])
+
+    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return columns as a whole, by default those to compute with."""
+        chosen = self.columns if columns is None else list(columns)
+        return self._named(self.workspace.arrow(self._select(chosen)))
+
+    def batches(
+        self, columns: Sequence[str] | None = None, *, rows: int = BATCH_ROWS
+    ) -> Iterator[pa.Table]:
+        """Yield columns piece by piece, in the order of `table`; memory is about one piece."""
+        chosen = self.columns if columns is None else list(columns)
+        for batch in self.workspace.batches(self._select(chosen), rows):
+            yield self._named(pa.Table.from_batches([batch]))
+
+    def where(self, condition: str) -> AlignedData:
+        """Return the rows that meet a condition of our own making over names of the database."""
+        view = self.workspace.view(f"SELECT * FROM {self.relation} WHERE {condition}")  # noqa: S608 - the caller's promise
+        return replace(self, relation=view)
+
+    def complete(self, columns: Sequence[str]) -> AlignedData:
+        """Return the rows that have a finite value in each of some columns."""
+        conditions = []
+        for name in columns:
+            physical = self.sql(name)
+            conditions.append(f"{physical} IS NOT NULL")
+            if pa.types.is_floating(self.schema.field(name).type):
+                conditions.append(f"isfinite({physical})")
+        return self.where(" AND ".join(conditions) or "true")
+
+    def count_persons(self) -> dict[str, int]:
+        """Count the distinct persons of each input in these rows."""
+        counted = [each for each in self.persons if each.physical is not None]
+        counts = {each.input: self.rows for each in self.persons}
+        if counted:
+            parts = ", ".join(f"count(DISTINCT {each.physical})" for each in counted)
+            found = self.workspace.one(f"SELECT {parts} FROM {self.relation}")  # noqa: S608 - names of ours
+            counts |= {each.input: count for each, count in zip(counted, found, strict=True)}
+        return counts

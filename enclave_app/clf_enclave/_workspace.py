@@ -1,0 +1,137 @@
+"""The database of one run: DuckDB that can reach nothing outside of it (docs/operations.md)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import duckdb
+import pyarrow as pa
+from sqlglot import expressions as exp
+
+from clf_sdk.errors import InvalidJob
+
+MOST_THREADS = 4
+_LOCKED_DOWN = (
+    "autoinstall_known_extensions = false",
+    "autoload_known_extensions = false",
+    "allow_community_extensions = false",
+    "python_enable_replacements = false",
+    "preserve_insertion_order = true",
+    "TimeZone = 'UTC'",
+    "enable_external_access = false",
+    "lock_configuration = true",
+)
+
+
+def literal(value: str) -> str:
+    """Return a text as it stands in SQL."""
+    return exp.Literal.string(value).sql("duckdb")
+
+
+@contextlib.contextmanager
+def _no_values_in_errors() -> Iterator[None]:
+    try:
+        yield
+    except duckdb.OutOfMemoryException:
+        raise InvalidJob(
+            "the job needs more memory than it may use",
+            hint="set a larger memory_limit_bytes, or leave out rows and columns",
+        ) from None
+    except duckdb.Error as error:
+        raise InvalidJob(
+            f"the data can't be computed with ({type(error).__name__})",
+            hint="check the types of the columns that the job uses",
+        ) from None
+
+
+class Workspace:
+    """A database in memory, with names of our own only. Used as a block, in one thread.
+
+    Tables keep the names of nobody's columns: each column is called ``c0``, ``c1``, …, so that no
+    text of a job or of an owner ever becomes SQL.
+    """
+
+    def __init__(self) -> None:
+        self._connection = duckdb.connect(":memory:")
+        self._names = 0
+        try:
+            self._connection.execute(f"SET threads = {min(MOST_THREADS, os.cpu_count() or 1)}")
+            self._connection.execute("SET temp_directory = ''")
+            for setting in _LOCKED_DOWN:
+                self._connection.execute(f"SET {setting}")
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of all memory."""
+        self._connection.close()
+
+    def name(self, kind: str) -> str:
+        """Return a name that nothing has yet."""
+        self._names += 1
+        return f"{kind}{self._names}"
+
+    def register(self, table: pa.Table) -> str:
+        """Make an Arrow table with columns of our names readable, without a copy."""
+        name = self.name("input")
+        self._connection.register(name, table)
+        return name
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> duckdb.DuckDBPyConnection:
+        """Run a statement of our own making.
+
+        Raises
+        ------
+        InvalidJob
+            It failed. The database's own message may quote a value, and is not passed on.
+        """
+        with _no_values_in_errors():
+            return self._connection.execute(sql, list(values))
+
+    def arrow(self, sql: str, values: Sequence[Any] = ()) -> pa.Table:
+        """Return what a query finds."""
+        with _no_values_in_errors():
+            return self._connection.sql(sql, params=list(values)).to_arrow_table()
+
+    def batches(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
+        """Yield what a query finds, piece by piece; memory is about one piece."""
+        with _no_values_in_errors():
+            reader = self._connection.sql(sql).to_arrow_reader(rows)
+            yield from reader
+
+    def one(self, sql: str, values: Sequence[Any] = ()) -> tuple[Any, ...]:
+        """Return the only row that a query finds."""
+        found: tuple[Any, ...] = self.execute(sql, values).fetchall()[0]
+        return found
+
+    def view(self, select: str) -> str:
+        """Give a query a name."""
+        name = self.name("view")
+        self.execute(f"CREATE TEMP VIEW {name} AS {select}")
+        return name
+
+    def table(self, select: str) -> str:
+        """Compute a query, and keep what it finds."""
+        name = self.name("table")
+        self.execute(f"CREATE TEMP TABLE {name} AS {select}")
+        return name
+
+    def types(self, relation: str) -> dict[str, str]:
+        """Return DuckDB's type of each column of a table or view."""
+        return {row[0]: row[1] for row in self.execute(f"DESCRIBE {relation}").fetchall()}
