@@ -216,11 +216,8 @@ __all__ = [
     "RunResults",
     "RunSummary",
     "SealedMessage",
-<<<<<<< HEAD
-    "ServerEvidenceDocument",
-=======
     "SelectStep",
->>>>>>> b3cf871 (Describe alignment and preparation in the job; give operations one parameter object and one context)
+    "ServerEvidenceDocument",
     "ServerInfo",
     "Session",
     "SessionAccess",
