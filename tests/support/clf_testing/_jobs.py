@@ -76,7 +76,8 @@ def make_job(
     **more: Any,
 ) -> JobDocument:
     """Make a job document; ``more`` are other fields, such as ``align``."""
-    fields = {"match_report": False, "prepare": [], "memory_limit_bytes": None} | more
+    fields: dict[str, Any] = {"match_report": False, "prepare": [], "memory_limit_bytes": None}
+    fields |= more
     fields.setdefault("align", joined([entry.name for entry in inputs], keys))
     return JobDocument(
         clf=1,
