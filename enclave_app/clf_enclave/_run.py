@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import pyarrow as pa
 
@@ -60,8 +60,6 @@ class EnclaveRun:
         self._endpoints = [endpoints[server] for server in request.job.servers()]
         self._report = report
         self._disclosure = Disclosure()
-        operation = request.job.operation
-        self._parameters = read_parameters(operation.name, operation.parameters)
 
     def _open(self, endpoint: Endpoint) -> OpenSession:
         started = time.perf_counter()
@@ -120,8 +118,13 @@ class EnclaveRun:
         self._check_outputs()
         return _Computed(outputs, rows, aligned_rows)
 
+    @cached_property
+    def _row_level(self) -> frozenset[str]:
+        operation = self._identity.job.operation
+        return read_parameters(operation.name, operation.parameters).row_level_outputs()
+
     def _check_outputs(self) -> None:
-        self._disclosure.check_outputs(self._identity.job, self._parameters.row_level_outputs())
+        self._disclosure.check_outputs(self._identity.job, self._row_level)
 
     def _confirm(self, sessions: dict[str, OpenSession]) -> dict[str, OpenSession]:
         """Ask every owner once more, by a session whose answer it signs (§8, step 12).
@@ -183,9 +186,7 @@ class EnclaveRun:
             sealed,
             rows=computed.rows,
             aligned_rows=computed.aligned_rows,
-            disclosure=self._disclosure.report(
-                computed.outputs, self._parameters.row_level_outputs()
-            ),
+            disclosure=self._disclosure.report(computed.outputs, self._row_level),
         )
         for session in sessions.values():
             self._deliver(session, sealed, receipt)
