@@ -11,7 +11,8 @@ the operator. Messages never contain a cell value, a key or a token. ::
     │   ├── InvalidName                          a table, run or output name
     │   ├── UnsupportedColumn                    a column that can't be stored; names the column
     │   ├── InvalidJob                           a job document that makes no sense
-    │   └── InvalidFilter                        a row filter; names the column or construct
+    │   ├── InvalidFilter                        a row filter; names the column or construct
+    │   └── InvalidExpression                    an expression of a job; names the part
     ├── FormatError (ValueError)                 bytes or documents that don't follow the format
     │   ├── FormatTooNew                         written by a later version: upgrade
     │   └── Malformed                            not this format at all
@@ -150,6 +151,12 @@ class InvalidFilter(InvalidInput):
     """A row filter that can't be used; the message names the column or the construct."""
 
     code = "invalid_filter"
+
+
+class InvalidExpression(InvalidInput):
+    """An expression of a job that can't be used; the message names the part."""
+
+    code = "invalid_expression"
 
 
 class FormatError(ClfError, ValueError):

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from clf_sdk.errors import InvalidJob
+from clf_sdk.expressions import Expression
 from clf_sdk.protocol import (
     BinStep,
     DeriveStep,
@@ -41,12 +42,14 @@ def _listed(columns: str | Sequence[str]) -> list[str]:
 
 def filter(where: str) -> FilterStep:  # noqa: A001 - read as clf.prepare.filter
     """Keep the rows for which a condition is true, such as ``"age >= 18"``."""
+    Expression.parse(where)
     made: FilterStep = _made(FilterStep, kind="filter", where=where)
     return made
 
 
 def derive(column: str, expression: str) -> DeriveStep:
     """Add a column, or replace one, such as ``derive("bmi", "weight / (height * height)")``."""
+    Expression.parse(expression)
     made: DeriveStep = _made(DeriveStep, kind="derive", column=column, expression=expression)
     return made
 

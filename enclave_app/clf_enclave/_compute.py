@@ -15,6 +15,7 @@ import pyarrow as pa
 from clf_enclave._alignment import MATCH_REPORT, align, match_report
 from clf_enclave._disclosure import Disclosure
 from clf_enclave._operations import Output, read_parameters, run_operation
+from clf_enclave._preparation import prepare
 from clf_enclave._workspace import Workspace
 from clf_sdk.errors import InvalidJob
 from clf_sdk.protocol import JobDocument
@@ -69,7 +70,9 @@ def compute(
     disclosure.check_group(aligned.data)
     report("aligned", {"seconds": time.perf_counter() - started})
     started = time.perf_counter()
-    outputs = run_operation(parameters, aligned.data, disclosure, secret=secret)
+    data = prepare(aligned.data, job.prepare, disclosure)
+    disclosure.check_group(data)
+    outputs = run_operation(parameters, data, disclosure, secret=secret)
     if job.match_report:
         if MATCH_REPORT in outputs:
             raise InvalidJob(f"the operation has an output {MATCH_REPORT!r} of its own")

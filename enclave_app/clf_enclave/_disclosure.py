@@ -89,7 +89,17 @@ class Disclosure:
             They are fewer than some owner demands; the message does not say how many they are.
         """
         people = [count for count in data.count_persons().values() if count]
-        if min([data.rows, *people]) < self.rules.smallest_group:
+        self.check_counts([data.rows or -1, *people])
+
+    def check_counts(self, counts: Iterable[int]) -> None:
+        """Check counts of people that a result speaks of: each is 0, or a whole group.
+
+        Raises
+        ------
+        PolicyRefused
+            One is smaller than some owner demands.
+        """
+        if not self.may_show(counts):
             raise PolicyRefused(
                 "the result would speak of fewer people than the owners allow",
                 rule="smallest_group",
