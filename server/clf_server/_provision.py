@@ -99,8 +99,20 @@ def create_server(
         )
     if insecure_simulation is not None:
         TrustAnchor.insecure_simulation(insecure_simulation)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    # A directory that is there may be a mount point, over which nothing can be renamed.
+    in_place = directory.exists()
+    if in_place:
+        part = directory
+        try:
+            part.chmod(0o700)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{directory} can't be made private: {error.strerror}",
+                hint="it must belong to the user that runs the server",
+            ) from error
+    else:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
         made = _fill(
             part,
@@ -112,11 +124,14 @@ def create_server(
             anchor=insecure_simulation,
             settings=settings or {},
         )
-        if directory.exists():
-            directory.rmdir()
-        part.rename(directory)
+        if not in_place:
+            part.rename(directory)
     except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
+        for made_already in part.iterdir() if in_place else (part,):
+            if made_already.is_dir():
+                shutil.rmtree(made_already, ignore_errors=True)
+            else:
+                made_already.unlink(missing_ok=True)
         raise
     return NewServer(
         directory=directory,

@@ -7,10 +7,10 @@ import contextlib
 import gc
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version as software_version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 import uvicorn
@@ -22,6 +22,7 @@ from clf_server._logging import configure_logging
 from clf_server._state import ServerState, load_state
 
 _LOG = structlog.get_logger("clf_server")
+LoopFactory: TypeAlias = Callable[[], asyncio.AbstractEventLoop]
 _DRAIN_SECONDS = 20
 
 
@@ -97,6 +98,11 @@ async def _serve(state: ServerState) -> None:
     _LOG.info("server_stopped")
 
 
+def _loop_factory(attestation: Path = Path("/dev/attestation")) -> LoopFactory:
+    """Choose the event loop: uvloop needs eventfd, which Gramine leaves to the host if allowed."""
+    return asyncio.new_event_loop if attestation.exists() else uvloop.new_event_loop
+
+
 def run_server(directory: Path) -> None:
     """Serve until SIGINT or SIGTERM.
 
@@ -122,7 +128,7 @@ def run_server(directory: Path) -> None:
     # What is loaded by now stays: the collector need not walk through it again and again.
     gc.collect()
     gc.freeze()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(state))
     state.stopping.set()
     state.refusals.flush(at_end=True)

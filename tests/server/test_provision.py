@@ -104,3 +104,31 @@ def test_anchor_that_is_none_is_refused_before_anything_is_made(tmp_path: Path) 
     with pytest.raises(ConfigurationError, match="anchor"):
         create_server(tmp_path / "clinic", name="clinic", insecure_simulation=anchor)
     assert list(tmp_path.iterdir()) == [anchor]
+
+
+def test_directory_that_is_there_is_filled_in_place(tmp_path: Path) -> None:
+    """It may be a mount point: a volume of a container, or a file system of an enclave."""
+    directory = tmp_path / "clinic"
+    directory.mkdir(mode=0o755)
+    inode = directory.stat().st_ino
+
+    create_server(directory, name="clinic")
+
+    assert directory.stat().st_ino == inode
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert (directory / "owner.profile.json").exists()
+
+
+def test_directory_that_is_there_is_empty_again_after_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / "clinic"
+    directory.mkdir()
+
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(_provision, "make_profile", fail)
+    with pytest.raises(OSError, match="disk full"):
+        create_server(directory, name="clinic")
+    assert list(directory.iterdir()) == []
