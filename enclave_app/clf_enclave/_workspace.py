@@ -33,7 +33,8 @@ def literal(value: str) -> str:
 
 
 @contextlib.contextmanager
-def _no_values_in_errors() -> Iterator[None]:
+def no_values_in_errors() -> Iterator[None]:
+    """Turn the database's errors into our own: its messages may quote values."""
     try:
         yield
     except duckdb.OutOfMemoryException:
@@ -48,6 +49,27 @@ def _no_values_in_errors() -> Iterator[None]:
         ) from None
 
 
+def connect(*, threads: int | None = None) -> duckdb.DuckDBPyConnection:
+    """Open a database in memory that can reach nothing outside of it, and never will.
+
+    Parameters
+    ----------
+    threads
+        How many; by default as many as there are processors, at most four.
+    """
+    connection = duckdb.connect(":memory:")
+    try:
+        count = threads or min(MOST_THREADS, os.cpu_count() or 1)
+        connection.execute(f"SET threads = {count}")
+        connection.execute("SET temp_directory = ''")
+        for setting in _LOCKED_DOWN:
+            connection.execute(f"SET {setting}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 class Workspace:
     """A database in memory, with names of our own only. Used as a block, in one thread.
 
@@ -56,16 +78,8 @@ class Workspace:
     """
 
     def __init__(self) -> None:
-        self._connection = duckdb.connect(":memory:")
+        self._connection = connect()
         self._names = 0
-        try:
-            self._connection.execute(f"SET threads = {min(MOST_THREADS, os.cpu_count() or 1)}")
-            self._connection.execute("SET temp_directory = ''")
-            for setting in _LOCKED_DOWN:
-                self._connection.execute(f"SET {setting}")
-        except BaseException:
-            self.close()
-            raise
 
     def __enter__(self) -> Self:
         return self
@@ -101,17 +115,17 @@ class Workspace:
         InvalidJob
             It failed. The database's own message may quote a value, and is not passed on.
         """
-        with _no_values_in_errors():
+        with no_values_in_errors():
             return self._connection.execute(sql, list(values))
 
     def arrow(self, sql: str, values: Sequence[Any] = ()) -> pa.Table:
         """Return what a query finds."""
-        with _no_values_in_errors():
+        with no_values_in_errors():
             return self._connection.sql(sql, params=list(values)).to_arrow_table()
 
     def batches(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
         """Yield what a query finds, piece by piece; memory is about one piece."""
-        with _no_values_in_errors():
+        with no_values_in_errors():
             reader = self._connection.sql(sql).to_arrow_reader(rows)
             yield from reader
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from clf_enclave._alignment._duplicates import resolve
 from clf_enclave._alignment._keys import comparable, kind_of
+from clf_enclave._alignment._link import link
 from clf_enclave._alignment._node import Part
 from clf_enclave._data import AlignedData, Column, Persons
 from clf_enclave._workspace import Workspace, literal
@@ -126,7 +127,7 @@ class _Walker:
             return self._join(node)
         if isinstance(node, UnionNode):
             return self._union(node)
-        raise InvalidJob("this program can't link inputs by likeness")
+        return link(self._workspace, node, self.part(node.left.of), self.part(node.right.of))
 
     def _input(self, name: str) -> Part:
         table = self._tables[name]
