@@ -65,13 +65,15 @@ the operator. Messages never contain a cell value, a key or a token. ::
     │   ├── GrantExpired                         the approval has ended by its date
     │   ├── GrantUsedUp                          as many runs began as the owner approved
     │   ├── RunRefused                           the run can't go on as what it says it is
-    │   └── ServerPaused                         the owner paused the server
+    │   ├── ServerPaused                         the owner paused the server
+    │   └── NotPinned                            no enclave is pinned that may have a secret
     ├── ServerIdentityMismatch (PermissionError) an answer not signed by the pinned identity
     ├── NotFound (LookupError)                   no such table, run or output
     ├── JobAltered (ValueError)                  a stored job is not what its digest names
     ├── Conflict (RuntimeError)                  somebody else changed it meanwhile
     ├── TooLarge (ValueError)                    over a size limit
     ├── StorageFull (OSError)                    no space left where data is kept
+    ├── StorageUnavailable (OSError)             the server's database or store does not answer
     ├── TransportError (OSError)                 the connection failed
     │   └── ServerError                          the server failed; quote the request id
     ├── KeysUnavailable (OSError)                the keeper of a server's keys does not answer
@@ -515,6 +517,12 @@ class ServerPaused(AccessDenied):
     code = "server_paused"
 
 
+class NotPinned(AccessDenied):
+    """The server's operator has pinned no enclave that may have its secrets."""
+
+    code = "not_pinned"
+
+
 class ServerIdentityMismatch(ClfError, PermissionError):
     """An answer is not signed by the server identity that was pinned."""
 
@@ -549,6 +557,12 @@ class StorageFull(ClfError, OSError):
     """No space is left where the server keeps its data."""
 
     code = "storage_full"
+
+
+class StorageUnavailable(ClfError, OSError):
+    """The database or the object store of a server is out of reach for now."""
+
+    code = "storage_unavailable"
 
 
 class TransportError(ClfError, OSError):

@@ -13,7 +13,25 @@ import clf_sdk as clf
 from clf_sdk._identity import own_identity_path
 from clf_sdk._server_process import ServerProcess
 from clf_sdk.attestation import create_simulation
-from clf_testing import LocalServer, Owner, Simulation
+from clf_testing import (
+    ENVIRONMENT,
+    LocalServer,
+    Owner,
+    PostgreSQL,
+    Simulation,
+    Store,
+    find_postgresql,
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--backend",
+        choices=["embedded", "replicated"],
+        default="embedded",
+        help="what servers in this process are: one with all in its directory, or two replicas on "
+        "PostgreSQL and an S3-compatible store",
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -53,13 +71,52 @@ def policy(simulation: Simulation) -> clf.Policy:
     return simulation.policy
 
 
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """Return a cluster of the session's own."""
+    programs = find_postgresql()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
+    cluster = PostgreSQL(programs)
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[Store]:
+    """Return an S3-compatible store of the session's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        made = Store()
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="session")
+def make_shared(postgresql: PostgreSQL, store: Store) -> Callable[[], dict[str, str]]:
+    """Make a database and a bucket that two replicas share."""
+
+    def make() -> dict[str, str]:
+        return {
+            "database_url": postgresql.create_database(),
+            "object_store": store.create_prefix(),
+        }
+
+    return make
+
+
 @pytest.fixture
-def make_local(simulation: Simulation, tmp_path: Path) -> Iterator[Callable[..., LocalServer]]:
-    """Make servers in this process."""
+def make_local(
+    simulation: Simulation, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., LocalServer]]:
+    """Make servers in this process; with ``--backend replicated`` each is two replicas."""
     made: list[LocalServer] = []
 
-    def make(name: str = "clinic", *, simulated: bool = True, **options: int) -> LocalServer:
+    def make(name: str = "clinic", *, simulated: bool = True, **options: Any) -> LocalServer:
         anchor = simulation.anchor if simulated else None
+        if request.config.getoption("backend") == "replicated":
+            options.setdefault("shared", request.getfixturevalue("make_shared")())
         local = LocalServer(tmp_path / name, anchor=anchor, now=time.time() + 60, **options)
         made.append(local)
         return local

@@ -107,6 +107,7 @@ from clf_sdk.protocol._result import (
 from clf_sdk.protocol._rules import Rules
 from clf_sdk.protocol._run import Endpoint, RunRequest
 from clf_sdk.protocol._session import (
+    MOST_SECRET_BYTES,
     SESSION_SIGNATURE,
     BlobAccess,
     Challenge,
@@ -137,6 +138,7 @@ from clf_sdk.protocol._submission import (
 __all__ = [
     "JOB_SIGNATURE",
     "MOST_RUNS",
+    "MOST_SECRET_BYTES",
     "PROTOCOL_VERSION",
     "RESULT_SIGNATURE",
     "SESSION_SIGNATURE",

@@ -24,6 +24,8 @@ from clf_sdk.protocol._rules import Rules
 SESSION_SIGNATURE = "session"
 """Domain of the signature over a session document."""
 
+MOST_SECRETS = 16
+MOST_SECRET_BYTES = 64 << 10
 _YEAR_10000 = 253_402_300_800  # beyond it no calendar can show a time
 
 
@@ -36,11 +38,18 @@ class Challenge(Document):
     expires_in_seconds: int
 
 
+_SecretNames = Annotated[list[Name], Field(max_length=MOST_SECRETS)]
+
+
 class SessionRequest(Document):
-    """Step 4: evidence and job. The evidence is parsed by :mod:`clf_sdk.attestation`."""
+    """Step 4: evidence, job, and names of secrets (docs/protocol.md §8.3).
+
+    The evidence is parsed by :mod:`clf_sdk.attestation`.
+    """
 
     evidence: dict[str, Any]
     job: JobDocument
+    secrets: _SecretNames = Field(default_factory=list)
 
 
 class GrantedInput(Document):
@@ -110,6 +119,7 @@ class Session(Document):
     granted_at: Annotated[int, Field(ge=0, lt=_YEAR_10000)]
     grant: TakenGrant
     inputs: list[GrantedInput]
+    secrets: _SecretNames
     rules: Rules
     access: Sha256
 
@@ -137,6 +147,7 @@ class SessionKeys(Document):
     """Step 11: plaintext of the sealed keys."""
 
     inputs: Annotated[dict[Name, InputKeys], Field(max_length=64)]
+    secrets: Annotated[dict[Name, Base64], Field(max_length=MOST_SECRETS)]
 
 
 def session_keys_info(*, binding: str, server: str, session: str) -> dict[str, Any]:

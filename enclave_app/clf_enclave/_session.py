@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from clf_enclave._transport import control_channel
@@ -74,6 +74,8 @@ class OpenSession:
         Tickets.
     keys
         Opened keys, by input.
+    secrets
+        Named secrets that were asked for, by name.
     """
 
     endpoint: Endpoint
@@ -83,6 +85,7 @@ class OpenSession:
     signature: bytes
     access: SessionAccess
     keys: dict[str, InputKeys]
+    secrets: dict[str, bytes]
 
     def __repr__(self) -> str:
         return f"OpenSession({self.session.session[:8]}… with server {self.session.server[:8]}…)"
@@ -135,8 +138,12 @@ def _check_answer(
         raise BindingMismatch("the server signed a session for another nonce, run, job or mode")
 
 
-def _check_inputs(job: JobDocument, session: Session, keys: SessionKeys) -> None:
+def _check_granted(
+    job: JobDocument, secrets: Sequence[str], session: Session, keys: SessionKeys
+) -> None:
     """Every input that the job takes from this server was granted, exactly as asked."""
+    if session.secrets != list(secrets) or set(keys.secrets) != set(secrets):
+        raise BindingMismatch("the server released other secrets than it was asked for")
     asked = {entry.name: entry for entry in job.inputs if entry.server == session.server}
     if set(asked) != {granted.name for granted in session.inputs} or set(asked) != set(keys.inputs):
         raise BindingMismatch("the server granted other inputs than the job names")
@@ -162,8 +169,19 @@ def _with_collateral(evidence: Evidence, answer: SessionAnswer) -> Evidence:
     return replace(evidence, collateral=Collateral.from_json(answer.collateral))
 
 
-def open_session(identity: RunIdentity, endpoint: Endpoint) -> OpenSession:
+def open_session(
+    identity: RunIdentity, endpoint: Endpoint, *, secrets: Sequence[str] = ()
+) -> OpenSession:
     """Attest to a server over a new connection, and return the keys that it releases.
+
+    Parameters
+    ----------
+    identity
+        The run.
+    endpoint
+        Where the server is.
+    secrets
+        Names of secrets to ask for, each once (docs/protocol.md §8.3).
 
     Raises
     ------
@@ -198,7 +216,11 @@ def open_session(identity: RunIdentity, endpoint: Endpoint) -> OpenSession:
         )
 
         # 4. Evidence and job to the server, which answers after its steps 5 to 9.
-        request = {"evidence": evidence.to_json(), "job": identity.job.to_json()}
+        request = {
+            "evidence": evidence.to_json(),
+            "job": identity.job.to_json(),
+            "secrets": list(secrets),
+        }
         body = json.dumps(request).encode()
         answer = SessionAnswer.parse(channel.post_json("/v1/sessions", body))
 
@@ -212,7 +234,7 @@ def open_session(identity: RunIdentity, endpoint: Endpoint) -> OpenSession:
     )
     plaintext = identity.hpke.open(answer.access.keys.to_json(), info=info)
     keys = SessionKeys.parse(parse_json(plaintext, what="session keys"))
-    _check_inputs(identity.job, session, keys)
+    _check_granted(identity.job, secrets, session, keys)
     return OpenSession(
         endpoint=endpoint,
         public_key=challenge.public_key,
@@ -221,6 +243,7 @@ def open_session(identity: RunIdentity, endpoint: Endpoint) -> OpenSession:
         signature=answer.signature,
         access=answer.access,
         keys=dict(keys.inputs),
+        secrets=dict(keys.secrets),
     )
 
 

@@ -21,7 +21,7 @@ from clf_server._config import load_config
 from clf_server._metadata import Metadata
 from clf_server._pause import Pause
 from clf_server._profiles import make_profile
-from clf_server._state import METADATA_NAME, load_identity
+from clf_server._state import load_identity
 from clf_server._tokens import StoredToken, Tokens
 
 MOST_DAYS = 3650
@@ -48,9 +48,9 @@ class Administration:
         self._clock = clock
         self._config = load_config(directory)
         self._identity = load_identity(directory)
-        self._metadata = Metadata(directory / METADATA_NAME)
+        self._metadata = Metadata(self._config.database)
         self._audit = AuditLog(self._metadata, self._identity, mode=self._config.mode, now=self.now)
-        self._pause = Pause(self._metadata)
+        self._pause = Pause()
         self.analysts = Analysts(self._metadata)
         self.tokens = Tokens(self._metadata)
 

@@ -9,12 +9,12 @@ import sqlalchemy as sa
 from clf_sdk import PublicIdentity
 from clf_sdk.errors import Conflict, NotFound
 from clf_sdk.protocol import IdentityDocument
+from clf_server._database import SCHEMA
 from clf_server._metadata import Metadata
 
-_schema = sa.MetaData()
 _analysts = sa.Table(
     "analysts",
-    _schema,
+    SCHEMA,
     sa.Column("id", sa.String(64), primary_key=True),
     sa.Column("label", sa.String(64), nullable=False, unique=True),
     sa.Column("identity", sa.JSON, nullable=False),
@@ -51,7 +51,6 @@ class Analysts:
 
     def __init__(self, metadata: Metadata) -> None:
         self._metadata = metadata
-        metadata.create(_schema)
 
     def add(self, connection: sa.Connection, analyst: Analyst) -> None:
         """Make an analyst known.

@@ -23,28 +23,28 @@ from clf_sdk.audit import (
 from clf_sdk.errors import ConfigurationError, LogAltered, Malformed, NotFound, SignatureInvalid
 from clf_sdk.keys import SigningKey
 from clf_sdk.protocol import AuditEntry, Mode, canonical_json, digest
+from clf_server._database import SCHEMA
 from clf_server._metadata import Metadata
 
 _MOST_DETAILS_BYTES = 64 << 10
 _MOST_PAGE_BYTES = 8 << 20
 
 _BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite's own key has this type
-_schema = sa.MetaData()
 _entries = sa.Table(
     "audit_entries",
-    _schema,
+    SCHEMA,
     sa.Column("index", _BIG, primary_key=True, autoincrement=False),
     sa.Column("entry", sa.LargeBinary, nullable=False),  # canonical JSON
 )
 _nodes = sa.Table(
     "audit_nodes",
-    _schema,
+    SCHEMA,
     sa.Column("position", _BIG, primary_key=True, autoincrement=False),
     sa.Column("hash", sa.LargeBinary(32), nullable=False),
 )
 _head = sa.Table(
     "audit_head",
-    _schema,
+    SCHEMA,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("note", sa.Text, nullable=False),
 )
@@ -80,7 +80,6 @@ class AuditLog:
         self._identity = identity
         self._mode = mode
         self._now = now
-        metadata.create(_schema)
         with metadata.transaction() as connection:
             if connection.execute(sa.select(_head.c.id)).first() is None:
                 empty = Checkpoint.sign(identity, size=0, root=Frontier().root)

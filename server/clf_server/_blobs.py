@@ -30,7 +30,9 @@ def _is_object(name: str) -> bool:
 class BlobResponse(Response):
     """Bytes of one object, sent from the page cache without a copy in this process."""
 
-    def __init__(self, file: pa.NativeFile, start: int, stop: int, *, partial: bool) -> None:
+    def __init__(
+        self, file: pa.NativeFile, start: int, stop: int, *, partial: bool, remote: bool
+    ) -> None:
         size = file.size()
         headers = {"accept-ranges": "bytes", "content-length": str(stop - start)}
         if partial:
@@ -38,6 +40,7 @@ class BlobResponse(Response):
         super().__init__(None, 206 if partial else 200, media_type="application/octet-stream")
         self.headers.update(headers)
         self._file, self._start, self._stop = file, start, stop
+        self._remote = remote
 
     async def __call__(
         self,
@@ -53,7 +56,11 @@ class BlobResponse(Response):
             file.seek(self._start)
             left = self._stop - self._start
             while left:
-                piece = memoryview(file.read_buffer(min(_CHUNK_BYTES, left)))
+                size = min(_CHUNK_BYTES, left)
+                if self._remote:
+                    piece = memoryview(await run_in_threadpool(file.read_buffer, size))
+                else:
+                    piece = memoryview(file.read_buffer(size))
                 left -= len(piece)
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -74,15 +81,15 @@ def object_response(
     if not _VERSION.fullmatch(version_id) or not _is_object(name):
         raise NotFound("there is no such object")
     file = state.objects.open(version_id, name)
-    size = file.size()
+    size, remote = file.size(), state.objects.remote
     if range_header is None:
-        return BlobResponse(file, 0, size, partial=False)
+        return BlobResponse(file, 0, size, partial=False, remote=remote)
     found = _RANGE.fullmatch(range_header)
     if found is None or not int(found[1]) <= int(found[2]) < size:
         raise Malformed(
             "the range is not a single one that lies in the object", hint="use bytes=first-last"
         )
-    return BlobResponse(file, int(found[1]), int(found[2]) + 1, partial=True)
+    return BlobResponse(file, int(found[1]), int(found[2]) + 1, partial=True, remote=remote)
 
 
 def ticket_secret(request: Request) -> str:
@@ -109,17 +116,21 @@ class BlobEndpoint:
         """Check the ticket and answer with ciphertext."""
         version_id: str = request.path_params["version_id"]
         try:
-            ticket = self._state.tickets.check(ticket_secret(request))
+            secret = ticket_secret(request)
+            if self._state.metadata.shared:
+                ticket = await run_in_threadpool(self._state.tickets.check, secret)
+            else:
+                ticket = self._state.tickets.check(secret)
             if version_id not in ticket.versions:
                 raise TicketRefused("the ticket does not open this version")
             if not self._state.grants.fresh(ticket):
                 await run_in_threadpool(self._state.grants.check, ticket)
-            return object_response(
-                self._state,
-                version_id,
-                request.path_params["name"],
-                request.headers.get("range"),
-            )
+            name, wanted = request.path_params["name"], request.headers.get("range")
+            if self._state.objects.remote:
+                return await run_in_threadpool(
+                    object_response, self._state, version_id, name, wanted
+                )
+            return object_response(self._state, version_id, name, wanted)
         except ClfError as error:
             return problem_response(error, _request_id(request))
 

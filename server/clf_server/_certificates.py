@@ -1,11 +1,11 @@
-"""TLS certificates under a small CA of the server's own."""
+"""TLS certificates under a small authority of the server's own."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -15,18 +15,31 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from clf_sdk.errors import ConfigurationError
 
-_CA_DAYS = 3650
-_SERVER_DAYS = 397
+SERVER_DAYS = 397
+_AUTHORITY_DAYS = 3650
 _BACKDATE = timedelta(days=2)  # so that a peer whose clock is a day behind still connects
 
 
 @dataclass(frozen=True)
-class ServerCertificates:
-    """PEM files of a new server. The CA's private key is made, used once and forgotten."""
+class KeyPair:
+    """A certificate and its private key (ECDSA P-256)."""
 
-    ca_certificate: bytes
-    server_chain: bytes
-    server_key: bytes
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    @property
+    def certificate_pem(self) -> bytes:
+        """PEM of the certificate."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    @property
+    def key_pem(self) -> bytes:
+        """PEM of the private key, PKCS 8, not encrypted."""
+        return self.key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
 
 
 def _name(text: str) -> x509.Name:
@@ -37,7 +50,23 @@ def _san(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
+        pass
+    try:
         return x509.DNSName(host)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{host[:80]!r} is neither a host name nor an address",
+            hint="write names beyond ASCII in their xn-- form",
+        ) from error
+
+
+def hosts_of(certificate: x509.Certificate) -> list[str]:
+    """Return the host names and addresses for which a certificate is."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return [str(name.value) for name in names if isinstance(name, x509.DNSName | x509.IPAddress)]
 
 
 def certificate_digest(chain: Path) -> str:
@@ -55,14 +84,21 @@ def certificate_digest(chain: Path) -> str:
     return first.fingerprint(hashes.SHA256()).hex()
 
 
-def make_certificates(
-    name: str, hosts: Iterable[str], *, now: datetime | None = None
-) -> ServerCertificates:
-    """Make a CA and a server certificate (ECDSA P-256) for host names and addresses."""
-    now = now or datetime.now(UTC)
-    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    ca_name = _name(f"CLF {name} CA")
-    ca_usage = x509.KeyUsage(
+def _build(name: str, issuer: x509.Name, *, days: int, now: datetime) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_name(name))
+        .issuer_name(issuer)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATE)
+        .not_valid_after(now + timedelta(days=days))
+    )
+
+
+def make_authority(name: str, *, now: datetime) -> KeyPair:
+    """Make an authority, which signs server certificates and nothing else."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    usage = x509.KeyUsage(
         digital_signature=False,
         content_commitment=False,
         key_encipherment=False,
@@ -73,43 +109,42 @@ def make_certificates(
         encipher_only=False,
         decipher_only=False,
     )
-    ca_id = x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key())
-    ca = (
-        x509.CertificateBuilder()
-        .subject_name(ca_name)
-        .issuer_name(ca_name)
-        .public_key(ca_key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATE)
-        .not_valid_after(now + timedelta(days=_CA_DAYS))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(ca_usage, critical=True)
-        .add_extension(ca_id, critical=False)
-        .sign(ca_key, hashes.SHA256())
-    )
-    names = x509.SubjectAlternativeName([_san(host) for host in dict.fromkeys(hosts)])
-    server = (
-        x509.CertificateBuilder()
-        .subject_name(_name(name))
-        .issuer_name(ca_name)
+    called = f"CLF {name} CA"
+    certificate = (
+        _build(called, _name(called), days=_AUTHORITY_DAYS, now=now)
         .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATE)
-        .not_valid_after(now + timedelta(days=_SERVER_DAYS))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return KeyPair(certificate, key)
+
+
+def issue_certificate(
+    authority: KeyPair, name: str, hosts: Sequence[str], *, now: datetime, days: int = SERVER_DAYS
+) -> KeyPair:
+    """Make a server certificate for host names and addresses, with a key of its own.
+
+    Raises
+    ------
+    ConfigurationError
+        A host is neither a name nor an address.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    issuer = authority.certificate.subject
+    issuer_id = authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+    names = x509.SubjectAlternativeName([_san(host) for host in dict.fromkeys(hosts)])
+    certificate = (
+        _build(name, issuer, days=days, now=now)
+        .public_key(key.public_key())
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(names, critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(ca_id), critical=False
+            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_id.value),
+            critical=False,
         )
-        .sign(ca_key, hashes.SHA256())
+        .sign(authority.key, hashes.SHA256())
     )
-    return ServerCertificates(
-        ca_certificate=ca.public_bytes(serialization.Encoding.PEM),
-        server_chain=server.public_bytes(serialization.Encoding.PEM),
-        server_key=key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        ),
-    )
+    return KeyPair(certificate, key)

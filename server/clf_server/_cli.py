@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from clf_server._cli_certs import certs
 from clf_server._cli_people import analyst, token
 
 
@@ -15,6 +16,7 @@ def server() -> None:
 
 
 server.add_command(analyst)
+server.add_command(certs)
 server.add_command(token)
 
 
@@ -101,16 +103,35 @@ def init(
     click.echo(f"start it with    clf server run {made.directory}")
 
 
+_FILE = click.Path(resolve_path=True)
+
+
 @server.command()
 @click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
-def run(directory: Path) -> None:
-    """Run the server of a directory until it is stopped."""
+@click.option("-S", "--MRSigner", "MRSigner", help="Key that signed the enclave, 64 hex digits.")
+@click.option("-E", "--MREnclave", "MREnclave", help="Measurement of the enclave, 64 hex digits.")
+@click.option("-d", "--isv_prod_id", help="The signer's product.")
+@click.option("-v", "--isv_svn", help="The oldest security version that is trusted.")
+@click.option(
+    "-s",
+    "--secret",
+    help="Secret for pinned enclaves. Others on this machine can see it; prefer --secret_file.",
+)
+@click.option("--secret_file", type=_FILE, help="The same, from a file.")
+@click.option("-p", "--port", help="Port of the control listener.")
+@click.option("-c", "--server_cert_path", type=_FILE, help="TLS certificate chain.")
+@click.option("-k", "--server_private_key_path", type=_FILE, help="TLS private key.")
+def run(directory: Path, **flags: str | None) -> None:
+    """Run the server of a directory until it is stopped.
+
+    The other options stand above the keys of the same name in DIRECTORY/clf_server.conf.
+    """
     from clf_server._allocator import keep_memory
 
     keep_memory()
     from clf_server._serve import run_server
 
-    run_server(directory)
+    run_server(directory, {key: value for key, value in flags.items() if value is not None})
 
 
 _DIRECTORY = click.argument(
@@ -158,6 +179,17 @@ def rotate_key_command(directory: Path) -> None:
     click.echo(f"wrapped anew {done.rewrapped} table keys")
     for old in done.destroyed:
         click.echo(f"destroyed    {old}")
+
+
+@server.command("migrate")
+@_DIRECTORY
+def migrate_command(directory: Path) -> None:
+    """Bring the database of DIR to this version. Stop the server and make a backup first."""
+    from clf_server._config import load_config
+    from clf_server._migrate import migrate
+
+    before, after = migrate(load_config(directory).database)
+    click.echo(f"it is of revision {after}" if before == after else f"{before} -> {after}")
 
 
 @server.command()

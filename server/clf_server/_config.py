@@ -1,25 +1,31 @@
-"""The server's configuration file, ``clf_server.conf``: ``key = value`` lines, ``#`` comments."""
+"""The server's configuration: ``clf_server.conf``, and the flags that stand above it."""
 
 from __future__ import annotations
 
 import configparser
 import difflib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
 
 from clf_sdk.errors import ConfigurationError
-from clf_sdk.protocol import Mode, check_name
+from clf_sdk.protocol import AllowedEnclave, Mode
+from clf_server._bucket import Bucket
+from clf_server._config_keys import KEYS, KeyProvider
+from clf_server._database import sqlite_url
+from clf_server._private import check_private
 
 if TYPE_CHECKING:
     from clf_server._kek_vault import VaultAddress
 
 CONFIG_NAME = "clf_server.conf"
-KeyProvider = Literal["file", "gramine", "vault"]
+METADATA_NAME = "metadata.sqlite"
 _SECTION = "clf_server"
-_MAX_PORT = 65535
-_MOST_RESUME_SECONDS = 86400
+_NO_FLAGS: Mapping[str, str] = {}
+_HOW_TO_PIN = "give MREnclave, or MRSigner with isv_prod_id and isv_svn"
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,11 @@ class ServerConfig:
         Where the server keeps everything.
     name
         What the server is called.
+    pin
+        The program that may have anything from this server, beside what policies say; None leaves
+        tables to their policies, and releases no secret.
+    secret, secret_file, secrets_dir
+        Named secrets for pinned enclaves; ``secret`` is never shown.
     host, port
         Address of the control listener (HTTPS).
     public_host
@@ -44,6 +55,8 @@ class ServerConfig:
         Anchor of a simulated TEE that is trusted *instead of* Intel's root, or None.
     pccs_url, collateral_file
         Where collateral comes from when the evidence brings none.
+    database_url, object_store
+        What replicas share; None where the server is one process with all in its directory.
     resume_seconds
         How long after its first session a run may go on in another enclave; 0 is never.
     max_upload_bytes
@@ -68,6 +81,10 @@ class ServerConfig:
 
     directory: Path
     name: str
+    pin: AllowedEnclave | None
+    secret: bytes | None = field(repr=False)
+    secret_file: Path | None
+    secrets_dir: Path | None
     host: str
     port: int
     public_host: str
@@ -77,6 +94,8 @@ class ServerConfig:
     insecure_simulation: Path | None
     pccs_url: str | None
     collateral_file: Path | None
+    database_url: sa.URL | None
+    object_store: Bucket | None
     resume_seconds: int
     max_upload_bytes: int
     evidence: str
@@ -126,6 +145,11 @@ class ServerConfig:
         return VaultAddress(self.vault_url, self.vault_token_file, self.vault_ca_file)
 
     @property
+    def database(self) -> sa.URL:
+        """Where the database is."""
+        return self.database_url or sqlite_url(self.directory / METADATA_NAME)
+
+    @property
     def mode(self) -> Mode:
         """Whether the server trusts real hardware or a simulated TEE."""
         return "dcap" if self.insecure_simulation is None else "simulation"
@@ -137,109 +161,114 @@ def _needed(key: str) -> ConfigurationError:
     )
 
 
-def _one_of(*values: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in values:
-            raise ValueError
-        return text
-
-    return parse
-
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 1 <= port <= _MAX_PORT:
-        raise ValueError
-    return port
-
-
-def _blob_port(text: str) -> int | None:
-    return None if text == "off" else _port(text)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
-
-
-def _seconds(text: str) -> int:
-    seconds = int(text)
-    if not 0 <= seconds <= _MOST_RESUME_SECONDS:
-        raise ValueError
-    return seconds
-
-
-_KEYS: dict[str, tuple[Callable[[str], Any], str | None, str]] = {
-    # key: (parser, default, what it must be)
-    "name": (lambda text: check_name(text, what="a server"), None, "a name"),
-    "host": (str, "127.0.0.1", "an address"),
-    "port": (_port, "4433", "a port"),
-    "public_host": (str, "localhost", "a host name or address"),
-    "blob_port": (_blob_port, "4480", "a port, or off"),
-    "server_cert_path": (Path, "tls/server.pem", "a path"),
-    "server_private_key_path": (Path, "tls/server.key", "a path"),
-    "insecure_simulation": (Path, "", "a path"),
-    "pccs_url": (str, "", "a URL"),
-    "collateral_file": (Path, "", "a path"),
-    "resume_seconds": (_seconds, "900", "a number of seconds from 0 to 86400"),
-    "max_upload_bytes": (_positive, str(1 << 40), "a number of bytes"),
-    "evidence": (_one_of("none", "gramine"), "none", "none or gramine"),
-    "insecure_simulated_evidence": (Path, "", "a path"),
-    "key_provider": (_one_of(*get_args(KeyProvider)), "file", "file, gramine or vault"),
-    "key_directory": (Path, ".", "a path"),
-    "attestation_path": (Path, "/dev/attestation", "a path"),
-    "sealing_key": (_one_of("mrsigner", "mrenclave"), "mrsigner", "mrsigner or mrenclave"),
-    "vault_url": (str, "", "a URL"),
-    "vault_mount": (str, "transit", "a path in the Vault"),
-    "vault_key": (str, "", "the name of a transit key"),
-    "vault_token_file": (Path, "", "a path"),
-    "vault_ca_file": (Path, "", "a path"),
-}
-
-
-def load_config(directory: Path) -> ServerConfig:
+def load_config(directory: Path, flags: Mapping[str, str] = _NO_FLAGS) -> ServerConfig:
     """Read ``clf_server.conf`` in a server's directory.
+
+    Parameters
+    ----------
+    directory
+        The server's.
+    flags
+        Texts of keys that stand above the file.
 
     Raises
     ------
     ConfigurationError
-        It is missing, has an unknown key, or a value that can't be used.
+        It is missing, has an unknown or a doubled key, or a value that can't be used.
     """
     file = directory / CONFIG_NAME
+    given = _read(file)
+    _check_keys(given, file)
+    if any(given.get(key.name) for key in KEYS if key.secret):
+        check_private(file, what="the configuration, which holds a secret,")
+    values: dict[str, Any] = {}
+    for key in KEYS:
+        text, where = given.get(key.name, key.default), str(file)
+        if key.name in flags:
+            text, where = flags[key.name], "the command line"
+        if text is None:
+            raise ConfigurationError(
+                f"{file}: {key.name!r} is missing", hint=f"add a line {key.name}=…: {key.kind}"
+            )
+        if text == "" and key.default == "":
+            values[key.name] = None
+            continue
+        try:
+            value = key.parse(text)
+        except ValueError as error:
+            raise ConfigurationError(f"{where}: {key.name!r} must be {key.kind}") from error
+        values[key.name] = directory / value if isinstance(value, Path) else value
+    if values["secret"] is not None and values["secret_file"] is not None:
+        raise ConfigurationError("set secret or secret_file, not both")
+    if (values["database_url"] is None) is not (values["object_store"] is None):
+        raise ConfigurationError(
+            "set database_url and object_store, or neither",
+            hint="replicas share both; one process alone keeps both in its directory",
+        )
+    return ServerConfig(directory=directory, pin=_pin(values, file), **values)
+
+
+def _read(file: Path) -> dict[str, str]:
+    """Return the keys and values of a file; Windows line ends and a BOM do no harm."""
     parser = configparser.ConfigParser(
-        delimiters=("=",), comment_prefixes=("#",), interpolation=None, default_section=""
+        delimiters=("=",),
+        comment_prefixes=("#",),
+        interpolation=None,
+        default_section="",
+        empty_lines_in_values=False,
     )
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # keys keep their case
     try:
-        parser.read_string(f"[{_SECTION}]\n" + file.read_text("utf-8"), source=str(file))
+        text = file.read_text("utf-8-sig")
+        # Indented lines are lines like others, not the rest of the one before.
+        lines = "\n".join(line.strip() for line in text.splitlines())
+        parser.read_string(f"[{_SECTION}]\n{lines}", source=str(file))
     except OSError as error:
         raise ConfigurationError(
             f"{file} can't be read: {error.strerror}",
             hint="make a server directory with `clf server init DIR --name NAME`",
         ) from error
+    except configparser.DuplicateOptionError as error:
+        raise ConfigurationError(
+            f"{file}: {error.option!r} is given twice", hint="keep the line that you mean"
+        ) from error
     except (configparser.Error, UnicodeDecodeError) as error:
         raise ConfigurationError(
-            f"{file} is not a configuration file", hint="it holds `key = value` lines"
+            f"{file} is not a configuration file", hint="it holds `key=value` lines in UTF-8"
         ) from error
-    given = dict(parser[_SECTION])
-    if unknown := sorted(set(given) - set(_KEYS)):
-        near = difflib.get_close_matches(unknown[0], _KEYS, n=1)
+    if parser.sections() != [_SECTION]:
+        raise ConfigurationError(f"{file} has sections", hint="it holds `key=value` lines only")
+    return dict(parser[_SECTION])
+
+
+def _check_keys(given: Mapping[str, str], file: Path) -> None:
+    known = {key.name for key in KEYS}
+    unknown = sorted(set(given) - known)
+    if not unknown:
+        return
+    by_lower = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(unknown[0].lower(), by_lower, n=1)
+    raise ConfigurationError(
+        f"{file}: unknown key {unknown[0]!r}",
+        hint=f"did you mean {by_lower[near[0]]!r}?" if near else "see docs/server.md for the keys",
+    )
+
+
+def _pin(values: dict[str, Any], file: Path) -> AllowedEnclave | None:
+    """Take the four keys that pin a program out of the values."""
+    mrenclave, mrsigner = values.pop("MREnclave"), values.pop("MRSigner")
+    isv_prod_id, isv_svn = values.pop("isv_prod_id"), values.pop("isv_svn")
+    if mrenclave is None and mrsigner is None:
+        if isv_prod_id is None and isv_svn is None:
+            return None
         raise ConfigurationError(
-            f"{file}: unknown key {unknown[0]!r}",
-            hint=f"did you mean {near[0]!r}?" if near else "see docs/server.md for the keys",
+            f"{file}: isv_prod_id and isv_svn alone pin no enclave", hint=_HOW_TO_PIN
         )
-    values: dict[str, Any] = {}
-    for key, (parse, default, kind) in _KEYS.items():
-        text = given.get(key, default)
-        if text is None:
-            raise ConfigurationError(f"{file}: {key!r} is missing")
-        if text == "" and default == "":
-            values[key] = None
-            continue
-        try:
-            value = parse(text)
-        except ValueError as error:
-            raise ConfigurationError(f"{file}: {key!r} must be {kind}") from error
-        values[key] = directory / value if isinstance(value, Path) else value
-    return ServerConfig(directory=directory, **values)
+    if mrenclave is None and None in (isv_prod_id, isv_svn):
+        raise ConfigurationError(
+            f"{file}: MRSigner alone trusts everything that its holder ever signed",
+            hint=_HOW_TO_PIN,
+        )
+    return AllowedEnclave(
+        mrenclave=mrenclave, mrsigner=mrsigner, isv_prod_id=isv_prod_id, min_isv_svn=isv_svn
+    )

@@ -16,7 +16,7 @@ from concurrent.futures import TimeoutError as NotDone
 import pyarrow as pa
 import sqlalchemy as sa
 
-from clf_sdk.errors import NotReady
+from clf_sdk.errors import NotReady, StorageUnavailable
 from clf_sdk.filters import FilterRun, RowFilter
 from clf_sdk.protocol import digest
 from clf_sdk.sealed import TARGET_BYTES, RecordBatches, TableSealer, iter_batches
@@ -103,8 +103,9 @@ class DerivedVersions:
         dead_since = self._state.monotonic() - TICKET_SECONDS
         self._used = {name: used for name, used in self._used.items() if used > dead_since}
         by_use = sorted(kept, key=lambda version: self._used.get(version.version_id, dead_since))
+        pulled = self._state.tickets.opening(version.version_id for version in kept)
         for version in by_use[: max(0, len(kept) - _MOST_KEPT + 1)]:
-            if version.version_id in self._used:
+            if version.version_id in self._used or version.version_id in pulled:
                 raise _not_ready()
             with self._state.metadata.transaction() as connection:
                 gone = self._state.metadata.remove_derived(connection, version.version_id)
@@ -155,14 +156,21 @@ class DerivedVersions:
             )
 
             def store(connection: sa.Connection, stored: Version) -> Version:
-                state.metadata.add_derived(connection, stored, table)
-                return stored
+                made = state.metadata.find_derived(connection, source.version_id, derivation)
+                if made is None:
+                    state.metadata.add_derived(connection, stored, table)
+                return made or stored
 
             try:
-                return vault.storing(version, table_key, store)
+                stored = vault.storing(version, table_key, store)
+            except StorageUnavailable:
+                raise  # it may be known: nobody deletes what the database may name
             except BaseException:
                 state.objects.delete(version_id)
                 raise
+        if stored.version_id != version_id:  # another replica was faster
+            state.objects.delete(version_id)
+        return stored
 
     def _kept(
         self, run: FilterRun, batches: Iterator[pa.RecordBatch], columns: list[str]

@@ -10,13 +10,11 @@ import sqlalchemy as sa
 
 from clf_sdk.errors import JobAltered
 from clf_sdk.protocol import JobState
-from clf_server._metadata import Metadata
-
-_schema = sa.MetaData()
+from clf_server._database import SCHEMA
 
 _jobs = sa.Table(
     "jobs",
-    _schema,
+    SCHEMA,
     sa.Column("digest", sa.String(64), primary_key=True),
     sa.Column("document", sa.LargeBinary, nullable=False),  # canonical JSON, to the byte
     sa.Column("signature", sa.LargeBinary, nullable=False),
@@ -35,7 +33,7 @@ _jobs = sa.Table(
 )
 _runs = sa.Table(
     "runs",
-    _schema,
+    SCHEMA,
     sa.Column("run", sa.String(32), primary_key=True),
     sa.Column("job", sa.String(64), sa.ForeignKey("jobs.digest"), nullable=False, index=True),
     sa.Column("number", sa.Integer, nullable=False),
@@ -140,16 +138,7 @@ def check_unaltered(job: StoredJob) -> None:
 
 
 class JobStore:
-    """Tables of jobs and runs. Every method works in a transaction that the caller has opened.
-
-    Parameters
-    ----------
-    metadata
-        The database.
-    """
-
-    def __init__(self, metadata: Metadata) -> None:
-        metadata.create(_schema)
+    """Tables of jobs and runs. Every method works in a transaction that the caller has opened."""
 
     def find(self, connection: sa.Connection, digest: str) -> StoredJob | None:
         """Return a job, or None."""

@@ -17,7 +17,9 @@ import sqlalchemy as sa
 
 from clf_sdk.errors import ConfigurationError, FormatTooNew, NotReady, SealBroken
 from clf_sdk.protocol import canonical_json
-from clf_server._config import KeyProvider, ServerConfig, load_config
+from clf_server._config import ServerConfig, load_config
+from clf_server._config_keys import KeyProvider
+from clf_server._database import SCHEMA
 from clf_server._kek import Kek
 from clf_server._kek_file import create_file_kek, load_file_kek
 from clf_server._kek_gramine import derive_gramine_kek
@@ -31,10 +33,9 @@ State = Literal["made", "current", "old", "retired"]
 """``made``: not used yet. ``old``: opens, and wraps nothing more. ``retired``: wraps nothing any
 more, and is being destroyed."""
 
-_schema = sa.MetaData()
 _keks = sa.Table(
     "key_encryption_keys",
-    _schema,
+    SCHEMA,
     sa.Column("id", sa.String(32), primary_key=True),
     sa.Column("provider", sa.String(16), nullable=False),
     sa.Column("settings", sa.JSON, nullable=False),
@@ -118,7 +119,6 @@ class Keks:
         self._directory = directory
         self._opened: dict[str, Kek] = {}
         self._lock = threading.Lock()
-        metadata.create(_schema)
 
     # -- what there is -------------------------------------------------------------------------
 

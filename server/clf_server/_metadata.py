@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from clf_sdk.errors import Conflict, NotFound, StorageFull
+from clf_sdk.errors import Conflict, NotFound
 from clf_sdk.protocol import ReleaseStatus
-
-_schema = sa.MetaData()
+from clf_server._database import SCHEMA, Database
 
 _tables = sa.Table(
     "tables",
-    _schema,
+    SCHEMA,
     sa.Column("name", sa.String(64), primary_key=True),
     sa.Column("policy", sa.Text, nullable=False),  # canonical JSON
     sa.Column("policy_tag", sa.String(64), nullable=False),  # authenticates the policy
@@ -26,7 +22,7 @@ _tables = sa.Table(
 )
 _versions = sa.Table(
     "versions",
-    _schema,
+    SCHEMA,
     sa.Column("version_id", sa.String(32), primary_key=True),
     sa.Column("table_name", sa.String(64), nullable=False, index=True),
     sa.Column("version", sa.String(64), nullable=False),
@@ -42,7 +38,7 @@ _versions = sa.Table(
 )
 _results = sa.Table(
     "results",
-    _schema,
+    SCHEMA,
     sa.Column("run", sa.String(32), primary_key=True),
     sa.Column("output", sa.String(64), primary_key=True),
     sa.Column("version_id", sa.String(32), nullable=False, unique=True),
@@ -112,72 +108,8 @@ class StoredResult:
     reason: str | None = None
 
 
-def _configure(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    # No WAL: it needs shared mappings, which an enclave refuses. EXTRA: without it a power cut can
-    # bring the journal of a finished transaction back. secure_delete: a destroyed key must not
-    # linger in a free page of the file.
-    for pragma in (
-        "journal_mode=DELETE",
-        "synchronous=EXTRA",
-        "foreign_keys=ON",
-        "secure_delete=ON",
-        "busy_timeout=10000",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-class Metadata:
-    """The SQLite database of one server: tables, versions, results, and what others add."""
-
-    def __init__(self, path: Path) -> None:
-        self._engine = sa.create_engine(f"sqlite:///{path}")
-        sa.event.listen(self._engine, "connect", _configure)
-        _schema.create_all(self._engine)
-
-    def close(self) -> None:
-        """Close all connections."""
-        self._engine.dispose()
-
-    def create(self, schema: sa.MetaData) -> None:
-        """Create the tables that are missing."""
-        schema.create_all(self._engine)
-
-    @contextmanager
-    def transaction(self) -> Iterator[sa.Connection]:
-        """Open a transaction that no other writer comes between, from its first statement on.
-
-        It commits at the end of the block, durably, and rolls back on an error.
-
-        Raises
-        ------
-        StorageFull
-            No space is left; nothing was changed.
-        """
-        try:
-            with self._engine.begin() as connection:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-                yield connection
-        except sa.exc.OperationalError as error:
-            if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-                raise StorageFull(
-                    "the server has no space left for its database",
-                    hint="the operator must free space or enlarge the volume; nothing was decided",
-                ) from error
-            raise
-
-    @contextmanager
-    def reading(self) -> Iterator[sa.Connection]:
-        """Open a connection whose statements all see one state."""
-        with self._engine.begin() as connection:
-            connection.exec_driver_sql("BEGIN")
-            yield connection
-
-    def ping(self) -> None:
-        """Run a trivial query; raises when the database is out of reach."""
-        with self._engine.connect() as connection:
-            connection.execute(sa.select(sa.literal(1)))
+class Metadata(Database):
+    """What a server knows about tables, versions and results."""
 
     # -- tables ----------------------------------------------------------------------------
 
@@ -208,10 +140,10 @@ class Metadata:
             sa.select(_tables.c.name, _tables.c.policy, _tables.c.policy_tag, _versions)
             .join(_versions, _tables.c.version_id == _versions.c.version_id)
             .where(condition)
-            .order_by(_tables.c.name)
         )
         with self._engine.connect() as connection:
-            rows = connection.execute(query).all()
+            # Sorted here: databases order texts in ways of their own.
+            rows = sorted(connection.execute(query), key=lambda row: str(row[0]))
         return [
             StoredTable(row[0], StoredPolicy(row[1], row[2]), Version(*row[3:])) for row in rows
         ]
@@ -260,7 +192,7 @@ class Metadata:
                     )
                 )
             except sa.exc.IntegrityError as error:
-                raise _overtaken(name) from error
+                raise overtaken(name) from error
             return []
         self._replace(connection, before, policy, version_id=version.version_id)
         replaced = before.current.version_id
@@ -302,7 +234,7 @@ class Metadata:
             .values(policy=policy.text, policy_tag=policy.tag, version_id=version_id)
         )
         if changed.rowcount != 1:
-            raise _overtaken(before.name)
+            raise overtaken(before.name)
 
     def _forget(self, connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[str]:
         deleted = sa.delete(_versions).where(condition).returning(_versions.c.version_id)
@@ -317,7 +249,7 @@ class Metadata:
             It has another one.
         """
         if connection.execute(sa.select(_tables.c.name).where(*_is_still(table))).first() is None:
-            raise _overtaken(table.name)
+            raise overtaken(table.name)
 
     def drop(self, connection: sa.Connection, name: str) -> tuple[Version, list[str]]:
         """Forget a table with its keys.
@@ -350,6 +282,16 @@ class Metadata:
         )
         with self._engine.connect() as connection:
             return [Version(*row) for row in connection.execute(query)]
+
+    def find_derived(
+        self, connection: sa.Connection, version_id: str, derivation: str
+    ) -> Version | None:
+        """Return the version that was derived from one by a filter and columns, or None."""
+        query = sa.select(_versions).where(
+            _versions.c.derived_from == version_id, _versions.c.derivation == derivation
+        )
+        row = connection.execute(query).first()
+        return Version(*row) if row else None
 
     def add_derived(self, connection: sa.Connection, version: Version, of: StoredTable) -> None:
         """Make a derived version known.
@@ -470,7 +412,18 @@ class Metadata:
         query = sa.select(_results.c.output).where(_results.c.run == run).limit(1)
         return connection.execute(query).first() is not None
 
-    def known_versions(self) -> set[str]:
+    def known_versions(self, connection: sa.Connection, among: Iterable[str]) -> set[str]:
+        """Return those of some version ids that are visible, of tables and of results."""
+        ids = list(among)
+        query = sa.union(
+            *(
+                sa.select(column).where(column.in_(ids))
+                for column in (_versions.c.version_id, _results.c.version_id)
+            )
+        )
+        return set(connection.execute(query).scalars())
+
+    def visible_versions(self) -> set[str]:
         """Return the ids of all versions that are visible, of tables and of results."""
         query = sa.union(sa.select(_versions.c.version_id), sa.select(_results.c.version_id))
         with self._engine.connect() as connection:
@@ -490,7 +443,8 @@ def _is_still(table: StoredTable) -> list[sa.ColumnElement[bool]]:
     ]
 
 
-def _overtaken(name: str) -> Conflict:
+def overtaken(name: str) -> Conflict:
+    """Return the error of a change that another one overtook."""
     return Conflict(
         f"table {name!r} was changed by somebody else meanwhile",
         hint="look at the table's current state and do it again",

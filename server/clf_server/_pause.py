@@ -5,23 +5,13 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from clf_sdk.errors import ServerPaused
-from clf_server._metadata import Metadata
+from clf_server._database import SCHEMA
 
-_schema = sa.MetaData()
-_pause = sa.Table("pause", _schema, sa.Column("paused_at", sa.BigInteger, nullable=False))
+_pause = sa.Table("pause", SCHEMA, sa.Column("paused_at", sa.BigInteger, nullable=False))
 
 
 class Pause:
-    """Whether the server is paused. It lies in the database, so any process can switch it.
-
-    Parameters
-    ----------
-    metadata
-        The database.
-    """
-
-    def __init__(self, metadata: Metadata) -> None:
-        metadata.create(_schema)
+    """Whether the server is paused. It lies in the database, so any process can switch it."""
 
     def since(self, connection: sa.Connection) -> int | None:
         """Return when the server was paused, in Unix seconds; None while it is not."""

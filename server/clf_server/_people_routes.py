@@ -50,6 +50,7 @@ def anyone_router(state: ServerState) -> APIRouter:
         """Tell that the server can do its work."""
         state.metadata.ping()
         state.keks.ping()
+        state.objects.ping()
         return {"status": "ready"}
 
     @router.get("/v1/info")

@@ -39,6 +39,7 @@ _STATUS: Mapping[type[ClfError], int] = {
     errors.ServerIdentityMismatch: 400,
     errors.ReceiptError: 400,
     errors.StorageFull: 507,
+    errors.StorageUnavailable: 503,
 }
 
 

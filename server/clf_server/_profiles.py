@@ -5,10 +5,9 @@ from __future__ import annotations
 from clf_sdk.errors import ConfigurationError
 from clf_sdk.keys import SigningKey, server_id
 from clf_sdk.protocol import Profile
+from clf_server._certificate_files import CA_NAME
 from clf_server._config import ServerConfig
 from clf_server._tokens import StoredToken
-
-CA_NAME = "tls/ca.pem"
 
 
 def make_profile(
@@ -19,9 +18,9 @@ def make_profile(
     Raises
     ------
     ConfigurationError
-        The certificate authority's certificate can't be read.
+        The authority's certificate, which lies beside the server's, can't be read.
     """
-    path = config.directory / CA_NAME
+    path = config.server_cert_path.with_name(CA_NAME)
     try:
         ca = path.read_text("ascii")
     except OSError as error:

@@ -13,39 +13,18 @@ from clf_sdk.attestation import TrustAnchor
 from clf_sdk.errors import ConfigurationError
 from clf_sdk.keys import SigningKey, server_id
 from clf_sdk.protocol import check_name, write_private
-from clf_server._certificates import make_certificates
-from clf_server._config import CONFIG_NAME, load_config
+from clf_server._certificate_files import make_certificates
+from clf_server._config import CONFIG_NAME, METADATA_NAME, load_config
+from clf_server._config_keys import render_config
 from clf_server._keks import Keks
 from clf_server._metadata import Metadata
+from clf_server._migrate import migrate
 from clf_server._profiles import make_profile
-from clf_server._state import IDENTITY_NAME, METADATA_NAME
+from clf_server._state import IDENTITY_NAME, open_objects
 from clf_server._tokens import Tokens
 
 _PROFILE_DAYS = 365
-
-_TEMPLATE = """\
-# Configuration of the CLF server "{name}". Keys are documented in docs/server.md.
-name = {name}
-
-# Control listener (HTTPS).
-host = {host}
-port = {port}
-public_host = {public_host}
-server_cert_path = tls/server.pem
-server_private_key_path = tls/server.key
-
-# Listener for ciphertext (plain HTTP, tickets); `off` serves it over HTTPS instead.
-blob_port = {blob_port}
-
-# Where collateral comes from when an enclave attaches none: a PCCS, or a file.
-# pccs_url = https://localhost:8081/sgx/certification/v4/
-# collateral_file = collateral.json
-"""
-
-_SIMULATION = """
-# INSECURE: quotes of this simulated TEE are trusted instead of Intel's. They prove nothing.
-insecure_simulation = {anchor}
-"""
+_ANCHOR_NAME = "insecure_simulation.pem"
 
 
 @dataclass(frozen=True)
@@ -90,7 +69,8 @@ def create_server(
     Raises
     ------
     ConfigurationError
-        The directory is in use, the anchor can't be read, or a setting can't be used.
+        The directory or the database is in use, the anchor can't be read, or a setting can't be
+        used.
     """
     check_name(name, what="a server")
     if directory.exists() and any(directory.iterdir()):
@@ -151,36 +131,39 @@ def _fill(
     anchor: Path | None,
     settings: Mapping[str, str],
 ) -> str:
-    text = _TEMPLATE.format(
-        name=name,
-        host=host,
-        port=port,
-        public_host=public_hosts[0],
-        blob_port="off" if blob_port is None else blob_port,
-    )
+    values = {
+        "name": name,
+        "host": host,
+        "port": str(port),
+        "public_host": public_hosts[0],
+        "blob_port": "off" if blob_port is None else str(blob_port),
+    }
     if anchor is not None:
-        shutil.copyfile(anchor, part / "insecure_simulation.pem")
-        text += _SIMULATION.format(anchor="insecure_simulation.pem")
-    for key, value in settings.items():
-        text += f"{key} = {value}\n"
-    (part / CONFIG_NAME).write_text(text, "utf-8")
+        shutil.copyfile(anchor, part / _ANCHOR_NAME)
+        values["insecure_simulation"] = _ANCHOR_NAME
+    write_private(part / CONFIG_NAME, render_config(values | dict(settings)).encode())
 
     identity = SigningKey.generate()
     write_private(part / IDENTITY_NAME, identity.private_bytes())
 
-    certificates = make_certificates(name, [*public_hosts, host])
-    (part / "tls").mkdir(mode=0o700)
-    (part / "tls" / "ca.pem").write_bytes(certificates.ca_certificate)
-    (part / "tls" / "server.pem").write_bytes(certificates.server_chain)
-    write_private(part / "tls" / "server.key", certificates.server_key)
+    make_certificates(part / "tls", name=name, hosts=[*public_hosts, host])
 
     now = int(time.time())
-    metadata = Metadata(part / METADATA_NAME)
-    (part / METADATA_NAME).chmod(0o600)
+    config = load_config(part)
+    migrate(config.database)
+    if config.object_store is None:
+        (part / METADATA_NAME).chmod(0o600)
+    else:
+        open_objects(config).ping()
+    metadata = Metadata(config.database)
     try:
-        config = load_config(part)
         keks, tokens = Keks(metadata, part), Tokens(metadata)
         with metadata.transaction() as connection:
+            if tokens.any(connection):
+                raise ConfigurationError(
+                    "the database holds a server already",
+                    hint="for a replica of it copy its directory; otherwise name an empty database",
+                )
             kek = keks.make(connection, config, now=now)
             keks.promote(connection, kek, keks.prepare(kek, config))
             secret, token = tokens.issue(

@@ -6,13 +6,13 @@ import sqlalchemy as sa
 
 from clf_sdk.errors import Conflict, NotFound, ReceiptMismatch
 from clf_sdk.receipt import SignedReceipt, check_receipt
+from clf_server._database import SCHEMA
 from clf_server._state import ServerState
-from clf_server._tickets import Ticket
+from clf_server._tickets import Ticket, check_for_run
 
-_schema = sa.MetaData()
 _receipts = sa.Table(
     "receipts",
-    _schema,
+    SCHEMA,
     sa.Column("run", sa.String(32), primary_key=True),
     sa.Column("receipt", sa.LargeBinary, nullable=False),  # the file, byte for byte
     sa.Column("created_at", sa.BigInteger, nullable=False),
@@ -24,7 +24,6 @@ class Receipts:
 
     def __init__(self, state: ServerState) -> None:
         self._state = state
-        state.metadata.create(_schema)
 
     def put(self, secret: str, *, run: str, data: bytes) -> None:
         """Store the receipt of a run whose outputs are here; the same one again is the first one.
@@ -42,7 +41,7 @@ class Receipts:
         Conflict
             The run has another receipt.
         """
-        ticket = self._state.tickets.check_for_run(secret, run)
+        ticket = check_for_run(self._state.tickets, secret, run)
         receipt = SignedReceipt.parse(data)
         check_receipt(receipt)
         predicate = receipt.predicate

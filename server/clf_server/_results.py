@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import base64
 import threading
-from dataclasses import dataclass, field
 
 from clf_sdk.errors import (
     Malformed,
     NotFound,
     PolicyRefused,
     SignatureInvalid,
+    StorageUnavailable,
     TicketRefused,
-    TooLarge,
 )
 from clf_sdk.keys import verify_signature
 from clf_sdk.protocol import (
@@ -29,24 +28,12 @@ from clf_sdk.protocol import (
 )
 from clf_server._metadata import StoredResult
 from clf_server._objects import ObjectWriter
+from clf_server._result_ledger import MemoryResults, ResultLedger, SharedResults
 from clf_server._state import ServerState
-from clf_server._tickets import LIFETIME_SECONDS, Ticket
+from clf_server._tickets import Ticket, check_for_run
 from clf_server._vault import DOCUMENT_NAME, MANIFEST_NAME
 
 MOST_OBJECT_BYTES = 64 << 20
-_MOST_OUTPUT_BYTES = 16 << 30
-_MOST_OPEN = 256
-
-
-@dataclass
-class _Staged:
-    """An output of which objects have arrived and the envelope has not."""
-
-    run: str
-    output: str
-    writer: ObjectWriter
-    dies: float
-    sizes: dict[str, int] = field(default_factory=dict)
 
 
 class Results:
@@ -54,20 +41,31 @@ class Results:
 
     def __init__(self, state: ServerState) -> None:
         self._state = state
-        self._staged: dict[str, _Staged] = {}
+        self._ledger: ResultLedger = (
+            SharedResults(state.metadata, state.clock)
+            if state.metadata.shared
+            else MemoryResults(state.monotonic)
+        )
+        self._writers: dict[str, ObjectWriter] = {}  # by version id, in a directory of our own
         self._lock = threading.Lock()
 
     def _check(self, secret: str, run: str) -> Ticket:
-        ticket = self._state.tickets.check_for_run(secret, run)
+        ticket = check_for_run(self._state.tickets, secret, run)
         self._state.grants.check(ticket)
         return ticket
 
-    def _sweep(self, now: float) -> None:
+    def _sweep(self) -> None:
         """Delete what was staged and never finished."""
-        with self._lock:
-            dead = [key for key, staged in self._staged.items() if staged.dies <= now]
-            for key in dead:
-                self._staged.pop(key).writer.discard()
+        for version_id in self._ledger.expire():
+            writer = self._writer_of(version_id)
+            if writer is not None:
+                writer.discard()
+
+    def _writer_of(self, version_id: str) -> ObjectWriter | None:
+        """Return what wrote an output that ends; None when nobody did."""
+        if self._state.objects.remote:
+            return self._state.objects.writer(version_id)
+        return self._writers.pop(version_id, None)
 
     def put(
         self,
@@ -97,23 +95,21 @@ class Results:
             raise Malformed(
                 "an object is called 'manifest', 'document' or by the number of its row group"
             )
-        now = self._state.monotonic()
-        self._sweep(now)
+        if self._state.objects.remote:
+            self._sweep()
+            self._ledger.note(version_id, run=run, output=output, size_bytes=len(data))
+            self._state.objects.writer(version_id).write(name, data)
+            return
         with self._lock:
-            staged = self._staged.get(version_id)
-            if staged is None:
-                if len(self._staged) >= _MOST_OPEN:
-                    raise TooLarge("too many results are arriving at once", hint="try again later")
-                writer = self._state.objects.writer(version_id)
-                staged = _Staged(run, output, writer, now + LIFETIME_SECONDS)
-                self._staged[version_id] = staged
-            if (staged.run, staged.output) != (run, output):
-                raise TicketRefused("the version id belongs to another result")
-            if sum(staged.sizes.values()) + len(data) > _MOST_OUTPUT_BYTES:
-                raise TooLarge("the output exceeds the server's limit")
-            staged.sizes[name] = len(data)
-            staged.dies = now + LIFETIME_SECONDS
-            staged.writer.write(name, data)
+            self._sweep()
+            self._ledger.note(version_id, run=run, output=output, size_bytes=len(data))
+            if version_id not in self._writers:
+                try:
+                    self._writers[version_id] = self._state.objects.writer(version_id)
+                except BaseException:
+                    self._ledger.take(version_id)
+                    raise
+            self._writers[version_id].write(name, data)
 
     def finish(self, secret: str, *, run: str, output: str, submission: ResultSubmission) -> None:
         """Check an envelope against the session and the stored objects, and show the output.
@@ -148,16 +144,20 @@ class Results:
             raise TicketRefused("the envelope is not signed by the enclave of this run") from error
         share = self._share(ticket, submission)
         with self._lock:
-            staged = self._staged.pop(envelope.version_id, None)
-            if staged is None:
+            staged_run = self._ledger.take(envelope.version_id)
+            writer = None if staged_run is None else self._writer_of(envelope.version_id)
+            if writer is None:
                 self._check_known(envelope)
                 return
-            with staged.writer as writer:
-                if staged.sizes != envelope.objects or staged.run != run:
+            with writer:
+                sizes = self._state.objects.sizes(envelope.version_id)
+                if sizes != envelope.objects or staged_run != run:
                     raise Malformed("the stored objects are not those that the envelope names")
                 writer.commit()
                 try:
                     self._show(ticket, submission, share)
+                except StorageUnavailable:
+                    raise  # it may be visible: nobody deletes what the database may name
                 except BaseException:
                     writer.discard()
                     raise

@@ -29,8 +29,7 @@ from clf_server._config import ServerConfig, load_config
 from clf_server._kek_file import destroy_file
 from clf_server._keks import Keks, StoredKek, is_configured, kek_of
 from clf_server._metadata import Metadata, Version
-from clf_server._objects import ObjectStore
-from clf_server._state import METADATA_NAME, load_identity
+from clf_server._state import load_identity, open_objects
 from clf_server._vault import Vault
 
 _AT_ONCE = 64
@@ -76,7 +75,7 @@ def rotate_key(directory: Path, *, clock: Callable[[], float] = time.time) -> Ke
     """
     config = load_config(directory)
     with _alone(directory):
-        metadata = Metadata(directory / METADATA_NAME)
+        metadata = Metadata(config.database)
         try:
             return _Rotation(config, metadata, clock).run()
         finally:
@@ -109,7 +108,7 @@ class _Rotation:
         identity = load_identity(config.directory)
         self._audit = AuditLog(metadata, identity, mode=config.mode, now=self._now)
         self._keks = Keks(metadata, config.directory)
-        self._vault = Vault(self._keks, ObjectStore(config.directory / "objects"))
+        self._vault = Vault(self._keks, open_objects(config))
 
     def _now(self) -> int:
         return int(self._clock())

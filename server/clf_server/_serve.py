@@ -7,7 +7,7 @@ import contextlib
 import gc
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version as software_version
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -103,8 +103,15 @@ def _loop_factory(attestation: Path = Path("/dev/attestation")) -> LoopFactory:
     return asyncio.new_event_loop if attestation.exists() else uvloop.new_event_loop
 
 
-def run_server(directory: Path) -> None:
+def run_server(directory: Path, flags: Mapping[str, str] | None = None) -> None:
     """Serve until SIGINT or SIGTERM.
+
+    Parameters
+    ----------
+    directory
+        The server's.
+    flags
+        Texts of configuration keys that stand above the file.
 
     Raises
     ------
@@ -112,7 +119,7 @@ def run_server(directory: Path) -> None:
         The directory or its configuration can't be used, or a port is taken.
     """
     configure_logging()
-    state = load_state(directory)
+    state = load_state(directory, flags=flags)
     if state.anchor.mode == "simulation":
         _LOG.warning(
             "insecure_simulation",

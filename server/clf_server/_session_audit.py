@@ -33,6 +33,7 @@ def describe_granted(session: Session, enclave: VerifiedEnclave) -> dict[str, An
             }
             for entry in session.inputs
         ],
+        "secrets": session.secrets,
     }
 
 

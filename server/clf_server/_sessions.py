@@ -166,6 +166,7 @@ def open_session(
     }
     enclave = next(iter(verified.values()))
     check_program(enclave, job.enclave, pinned_by="job")
+    state.secrets.check_program(enclave)
 
     # 8. The owner has approved the job, and every rule of every table's policy allows it; "latest"
     #    becomes a version, and where rows are filtered a version without the others.
@@ -189,13 +190,15 @@ def open_session(
         columns = asked_columns(each.entry, each.table.current, schema.names)
         grants.append(_grant(derived, each, columns))
     inputs = [granted for granted, _ in grants]
+    secrets_asked = state.secrets.take(request.secrets, enclave)
 
     # 9. Keys sealed to the enclave, tickets, and this server's signature.
     session_id = secrets.token_hex(16)
     keys = SessionKeys(
         inputs={
             granted.name: vault.release(version, granted.columns) for granted, version in grants
-        }
+        },
+        secrets=secrets_asked,
     )
     info = session_keys_info(binding=report_data.hex(), server=state.server_id, session=session_id)
     rules = Rules.tightest(each.policy.rules for each in asked)
@@ -246,6 +249,7 @@ def open_session(
             granted_at=now,
             grant=grant,
             inputs=inputs,
+            secrets=list(secrets_asked),
             rules=rules,
             access=access.digest,
         )

@@ -6,32 +6,39 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
 from clf_sdk.attestation import CollateralSource, FileCollateral, PccsCollateral, TrustAnchor
 from clf_sdk.errors import ConfigurationError
-from clf_sdk.keys import PrivateKey, SigningKey, server_id
+from clf_sdk.keys import HYBRID, PrivateKey, SigningKey, server_id
 from clf_server._analysts import Analysts
 from clf_server._attempts import Attempts
 from clf_server._audit import AuditLog
 from clf_server._certificates import certificate_digest
 from clf_server._config import ServerConfig, load_config
+from clf_server._directory import check_directory
 from clf_server._evidence import ServerProof, evidence_provider
 from clf_server._grants import Grants
 from clf_server._job_store import JobStore
 from clf_server._keks import Keks
 from clf_server._metadata import Metadata
-from clf_server._nonces import NonceStore
+from clf_server._nonces import Nonces, NonceStore, SharedNonces
 from clf_server._objects import ObjectStore
 from clf_server._pause import Pause
 from clf_server._refusals import Refusals
-from clf_server._tickets import TicketStore
+from clf_server._secrets import Secrets
+from clf_server._tickets import SharedTickets, Tickets, TicketStore
+from clf_server._tls import check_tls
 from clf_server._tokens import Tokens
 
 IDENTITY_NAME = "identity.key"
-METADATA_NAME = "metadata.sqlite"
+OBJECTS_NAME = "objects"
+_RELEASE_SEED_BYTES = 96  # an ML-KEM-768 seed and an X25519 key
 
 
 @dataclass(frozen=True)
@@ -51,9 +58,10 @@ class ServerState:
     jobs: JobStore
     pause: Pause
     grants: Grants
-    nonces: NonceStore
-    tickets: TicketStore
+    nonces: Nonces
+    tickets: Tickets
     release_key: PrivateKey
+    secrets: Secrets
     anchor: TrustAnchor
     collateral: CollateralSource | None
     proof: ServerProof
@@ -126,9 +134,29 @@ def _collateral(config: ServerConfig) -> CollateralSource | None:
     return None
 
 
+def open_objects(config: ServerConfig) -> ObjectStore:
+    """Open the store of a server's ciphertext."""
+    if config.object_store is None:
+        return ObjectStore.local(config.directory / OBJECTS_NAME)
+    return ObjectStore(config.object_store.open(), root=None)
+
+
+def _release_key(identity: SigningKey, *, shared: bool) -> PrivateKey:
+    """Return the key to which enclaves seal shares for this server.
+
+    As tickets do, it ends with the process; but replicas must be able to open what was sealed for
+    another one, so they derive the same key from what they have in common.
+    """
+    if not shared:
+        return PrivateKey.generate()
+    hkdf = HKDF(hashes.SHA256(), length=_RELEASE_SEED_BYTES, salt=None, info=b"clf/1 release key")
+    return PrivateKey(HYBRID, hkdf.derive(identity.private_bytes()))
+
+
 def load_state(
     directory: Path,
     *,
+    flags: Mapping[str, str] | None = None,
     clock: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> ServerState:
@@ -138,6 +166,8 @@ def load_state(
     ----------
     directory
         Made by ``clf server init``.
+    flags
+        Texts of configuration keys that stand above the file.
     clock, monotonic
         Wall clock for certificates and tokens, monotonic clock for nonces and tickets.
 
@@ -146,11 +176,14 @@ def load_state(
     ConfigurationError
         A file is missing, or a setting can't be used.
     """
-    config = load_config(directory)
+    check_directory(directory)
+    config = load_config(directory, flags or {})
+    secrets = Secrets(config)
+    check_tls(config.server_cert_path, config.server_private_key_path, now=clock())
     _lock(directory)
     identity = load_identity(directory)
     anchor = _anchor(config)
-    metadata = Metadata(directory / METADATA_NAME)
+    metadata = Metadata(config.database)
 
     def now() -> int:
         return int(clock())
@@ -159,9 +192,9 @@ def load_state(
     keks = Keks(metadata, directory)
     keks.check()
     audit = AuditLog(metadata, identity, mode=anchor.mode, now=now)
-    analysts, jobs, pause = Analysts(metadata), JobStore(metadata), Pause(metadata)
-    objects = ObjectStore(directory / "objects")
-    objects.sweep(metadata.known_versions())
+    analysts, jobs, pause = Analysts(metadata), JobStore(), Pause()
+    objects = open_objects(config)
+    objects.sweep(metadata.visible_versions)
     return ServerState(
         config=config,
         identity=identity,
@@ -184,9 +217,10 @@ def load_state(
             monotonic=monotonic,
             resume_seconds=config.resume_seconds,
         ),
-        nonces=NonceStore(monotonic),
-        tickets=TicketStore(monotonic),
-        release_key=PrivateKey.generate(),  # as tickets do, sessions end with the process
+        nonces=SharedNonces(metadata, clock) if metadata.shared else NonceStore(monotonic),
+        tickets=SharedTickets(metadata, clock) if metadata.shared else TicketStore(monotonic),
+        release_key=_release_key(identity, shared=metadata.shared),
+        secrets=secrets,
         anchor=anchor,
         collateral=collateral,
         proof=ServerProof(evidence_provider(config), collateral),

@@ -6,12 +6,32 @@ import hashlib
 import secrets
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import sqlalchemy as sa
 
 from clf_sdk.errors import TicketRefused
 from clf_sdk.protocol import Mode
+from clf_server._database import SCHEMA, Database
 
 LIFETIME_SECONDS = 600
+
+_tickets = sa.Table(
+    "tickets",
+    SCHEMA,
+    sa.Column("key", sa.String(64), primary_key=True),  # hash of the secret
+    sa.Column("dies_at", sa.Double, nullable=False, index=True),
+    sa.Column("ticket", sa.JSON, nullable=False),
+)
+_ticket_versions = sa.Table(
+    "ticket_versions",
+    SCHEMA,
+    sa.Column(
+        "key", sa.String(64), sa.ForeignKey("tickets.key", ondelete="CASCADE"), primary_key=True
+    ),
+    sa.Column("version_id", sa.String(32), primary_key=True, index=True),
+)
 
 
 @dataclass(frozen=True)
@@ -43,9 +63,41 @@ class Ticket:
     takes_results: bool
     review: bool
 
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return asdict(self) | {"versions": sorted(self.versions), "enclave": self.enclave.hex()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Ticket:
+        """Read what `to_json` returned."""
+        enclave = bytes.fromhex(values["enclave"])
+        return cls(**values | {"versions": frozenset(values["versions"]), "enclave": enclave})
+
+
+class Tickets(Protocol):
+    """Tickets that were given out, by the hash of their secret."""
+
+    def issue(self, ticket: Ticket) -> str:
+        """Give out the secret of a new ticket."""
+
+    def revoke(self, versions: Iterable[str]) -> None:
+        """Kill every ticket that opens one of some versions."""
+
+    def opening(self, versions: Iterable[str]) -> set[str]:
+        """Return those of some versions that a ticket opens."""
+
+    def check(self, secret: str) -> Ticket:
+        """Return what a ticket opens.
+
+        Raises
+        ------
+        TicketRefused
+            It is unknown or too old.
+        """
+
 
 class TicketStore:
-    """Tickets in memory, by the hash of their secret; they end with the process."""
+    """Tickets of a server that is one process: in memory, they end with it."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
@@ -73,35 +125,111 @@ class TicketStore:
                 if ticket.versions & gone:
                     del self._tickets[key]
 
-    def check(self, secret: str) -> Ticket:
-        """Return what a ticket opens.
+    def opening(self, versions: Iterable[str]) -> set[str]:
+        """Return those of some versions that a ticket opens."""
+        asked, now = frozenset(versions), self._monotonic()
+        with self._lock:
+            opened = [ticket.versions for dies, ticket in self._tickets.values() if dies > now]
+        return {version for versions in opened for version in versions if version in asked}
 
-        Raises
-        ------
-        TicketRefused
-            It is unknown or too old.
-        """
+    def check(self, secret: str) -> Ticket:
+        """Return what a ticket opens."""
         with self._lock:
             dies, ticket = self._tickets.get(_key(secret), (0.0, None))
         if ticket is None or dies <= self._monotonic():
-            raise TicketRefused(
-                "the ticket is unknown or has expired",
-                hint="open a new session; tickets end after ten minutes and with the server",
+            raise _refused()
+        return ticket
+
+
+class SharedTickets:
+    """Tickets that any replica gives out and all honour.
+
+    Parameters
+    ----------
+    database
+        The one that the replicas share.
+    clock
+        Wall clock, in Unix seconds.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def issue(self, ticket: Ticket) -> str:
+        """Give out the secret of a new ticket."""
+        secret = secrets.token_urlsafe(32)
+        key, now = _key(secret).hex(), self._clock()
+        # Another replica may delete the same rows just now: what it has locked is its business.
+        dead = (
+            sa.select(_tickets.c.key)
+            .where(_tickets.c.dies_at <= now)
+            .with_for_update(skip_locked=True)
+        )
+        with self._database.touching() as connection:
+            connection.execute(sa.delete(_tickets).where(_tickets.c.key.in_(dead)))
+            connection.execute(
+                sa.insert(_tickets).values(
+                    key=key, dies_at=now + LIFETIME_SECONDS, ticket=ticket.to_json()
+                )
             )
-        return ticket
+            if ticket.versions:
+                opened = [{"key": key, "version_id": each} for each in sorted(ticket.versions)]
+                connection.execute(sa.insert(_ticket_versions), opened)
+        return secret
 
-    def check_for_run(self, secret: str, run: str) -> Ticket:
-        """Return what a ticket for the results of a run opens.
+    def revoke(self, versions: Iterable[str]) -> None:
+        """Kill every ticket that opens one of some versions."""
+        opening = sa.select(_ticket_versions.c.key).where(
+            _ticket_versions.c.version_id.in_(list(versions))
+        )
+        with self._database.transaction() as connection:  # alone: many rows, in any order
+            connection.execute(sa.delete(_tickets).where(_tickets.c.key.in_(opening)))
 
-        Raises
-        ------
-        TicketRefused
-            It is unknown, too old, or for something else.
-        """
-        ticket = self.check(secret)
-        if not ticket.takes_results or ticket.run != run:
-            raise TicketRefused("the ticket is not for the results of this run")
-        return ticket
+    def opening(self, versions: Iterable[str]) -> set[str]:
+        """Return those of some versions that a ticket opens."""
+        query = (
+            sa.select(_ticket_versions.c.version_id)
+            .join(_tickets)
+            .where(
+                _ticket_versions.c.version_id.in_(list(versions)),
+                _tickets.c.dies_at > self._clock(),
+            )
+        )
+        with self._database.reading() as connection:
+            return set(connection.execute(query).scalars())
+
+    def check(self, secret: str) -> Ticket:
+        """Return what a ticket opens."""
+        query = sa.select(_tickets.c.ticket).where(
+            _tickets.c.key == _key(secret).hex(), _tickets.c.dies_at > self._clock()
+        )
+        with self._database.reading() as connection:
+            found = connection.execute(query).scalar_one_or_none()
+        if found is None:
+            raise _refused()
+        return Ticket.from_json(found)
+
+
+def check_for_run(tickets: Tickets, secret: str, run: str) -> Ticket:
+    """Return what a ticket for the results of a run opens.
+
+    Raises
+    ------
+    TicketRefused
+        It is unknown, too old, or for something else.
+    """
+    ticket = tickets.check(secret)
+    if not ticket.takes_results or ticket.run != run:
+        raise TicketRefused("the ticket is not for the results of this run")
+    return ticket
+
+
+def _refused() -> TicketRefused:
+    return TicketRefused(
+        "the ticket is unknown or has expired",
+        hint="open a new session; tickets end after ten minutes and with the server",
+    )
 
 
 def _key(secret: str) -> bytes:

@@ -10,15 +10,15 @@ import sqlalchemy as sa
 
 from clf_sdk.errors import NotFound
 from clf_sdk.protocol import Role
+from clf_server._database import SCHEMA
 from clf_server._metadata import Metadata
 
 _ID_BYTES = 6
 _SECRET_BYTES = 32
 
-_schema = sa.MetaData()
 _tokens = sa.Table(
     "tokens",
-    _schema,
+    SCHEMA,
     sa.Column("id", sa.String(2 * _ID_BYTES), primary_key=True),
     sa.Column("token_hash", sa.String(64), nullable=False, unique=True),
     sa.Column("role", sa.String(16), nullable=False),
@@ -65,7 +65,10 @@ class Tokens:
 
     def __init__(self, metadata: Metadata) -> None:
         self._metadata = metadata
-        metadata.create(_schema)
+
+    def any(self, connection: sa.Connection) -> bool:
+        """Tell whether a token was ever issued."""
+        return connection.execute(sa.select(_tokens.c.id).limit(1)).first() is not None
 
     def issue(
         self,

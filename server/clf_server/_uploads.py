@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
+import contextlib
 import secrets
 import threading
 from collections.abc import AsyncIterable, Callable
-from dataclasses import dataclass, field, replace
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import ParamSpec, TypeVar
 
 import sqlalchemy as sa
+from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
 
 from clf_sdk import Policy
@@ -19,39 +22,36 @@ from clf_sdk.errors import (
     Malformed,
     NotFound,
     PolicyTampered,
-    TicketRefused,
+    StorageUnavailable,
     TooLarge,
 )
-from clf_sdk.protocol import ColumnDescription, TableDescription, UploadTicket
+from clf_sdk.protocol import (
+    ColumnDescription,
+    TableDescription,
+    UploadTicket,
+    canonical_json,
+    parse_json,
+)
 from clf_sdk.sealed import Manifest, describe_schema, normalise_schema
-from clf_server._metadata import StoredTable, Version
+from clf_server._metadata import StoredTable, Version, overtaken
 from clf_server._objects import ObjectWriter
 from clf_server._policies import Policies, check_policy
 from clf_server._state import ServerState
+from clf_server._upload_ledger import (
+    STALL_SECONDS,
+    MemoryLedger,
+    OpenUpload,
+    SharedLedger,
+    UploadLedger,
+    hash_ticket,
+)
 from clf_server._vault import MANIFEST_NAME, Vault
 
-_MOST_OPEN = 64
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
 _MOST_OBJECT_BYTES = 512 << 20
-_MOST_OBJECTS = 100_000
 _PIECE_BYTES = 2 << 20
-_STALL_SECONDS = 120
-
-
-@dataclass
-class _Upload:
-    """An upload that was announced and has not ended."""
-
-    table: str
-    policy: Policy
-    before: StoredTable | None  # what the policy was compared with
-    version_id: str
-    table_key: bytes
-    ticket: str
-    touched: float
-    writer: ObjectWriter | None = None
-    names: set[str] = field(default_factory=set)
-    running: int = 0
-    left_bytes: int = 0
 
 
 class Uploads:
@@ -61,7 +61,12 @@ class Uploads:
         self._state = state
         self._vault = vault
         self._policies = policies
-        self._open: dict[str, _Upload] = {}
+        self._ledger: UploadLedger = (
+            SharedLedger(state.metadata, vault, state.clock)
+            if state.metadata.shared
+            else MemoryLedger(state.monotonic)
+        )
+        self._writers: dict[str, ObjectWriter] = {}  # by version id, in a directory of our own
         self._lock = threading.Lock()
 
     # -- 1. announce ---------------------------------------------------------------------------
@@ -80,55 +85,32 @@ class Uploads:
         before = self._state.metadata.find_table(table)
         if before is not None:
             self._policies.check_change(before, policy, widen=widen)
-        upload = secrets.token_hex(16)
-        opened = _Upload(
-            table=table,
-            policy=policy,
-            before=before,
-            version_id=secrets.token_hex(16),
-            table_key=self._vault.new_key(),
-            ticket=secrets.token_urlsafe(32),
-            touched=self._state.monotonic(),
-            left_bytes=self._state.config.max_upload_bytes,
+        ticket = secrets.token_urlsafe(32)
+        version_id, table_key = secrets.token_hex(16), self._vault.new_key()
+        opened = OpenUpload(
+            upload=secrets.token_hex(16),
+            table_name=table,
+            policy=canonical_json(policy.to_json()).decode(),
+            before_version=None if before is None else before.current.version_id,
+            before_tag=None if before is None else before.policy.tag,
+            version_id=version_id,
+            table_key=table_key,
+            ticket_hash=hash_ticket(ticket),
         )
-        with self._lock:
-            if len(self._open) >= _MOST_OPEN:
-                raise Conflict(
-                    f"{_MOST_OPEN} uploads are open at this server",
-                    hint="wait until they end; one that stands still ends after two minutes",
-                )
-            self._open[upload] = opened
+        self._ledger.add(opened)
         return UploadTicket(
-            upload=upload,
-            version_id=opened.version_id,
-            table_key=opened.table_key,
+            upload=opened.upload,
+            version_id=version_id,
+            table_key=table_key,
             url=self._state.blob_url,
-            ticket=opened.ticket,
+            ticket=ticket,
         )
 
     def _expire(self) -> None:
         """Forget the uploads that stand still, and reclaim their space."""
-        oldest = self._state.monotonic() - _STALL_SECONDS
-        with self._lock:
-            dead = [
-                upload
-                for upload, opened in self._open.items()
-                if not opened.running and opened.touched < oldest
-            ]
-        for upload in dead:
-            self.abandon(upload)
-
-    def _end(self, upload: str) -> _Upload:
-        """Take an upload out of the open ones; it ends, whatever happens next."""
-        with self._lock:
-            opened = self._open.get(upload)
-            if opened is None:
-                raise _unknown()
-            if opened.running:
-                raise Conflict(
-                    "objects of this upload are still arriving", hint="commit when all are there"
-                )
-            return self._open.pop(upload)
+        for upload in self._ledger.stalled():
+            with contextlib.suppress(NotFound, Conflict):  # it ended or goes on meanwhile
+                self.abandon(upload)
 
     def abandon(self, upload: str) -> None:
         """End an upload without a trace.
@@ -140,29 +122,27 @@ class Uploads:
         Conflict
             Objects of it are still arriving.
         """
-        opened = self._end(upload)
-        if opened.writer is not None:
-            opened.writer.discard()
+        opened = self._ledger.take(upload)
+        writer = self._end_writer(opened.version_id)
+        if writer is not None:
+            writer.discard()
+
+    def _writer(self, version_id: str) -> ObjectWriter:
+        if self._state.objects.remote:
+            return self._state.objects.writer(version_id)
+        with self._lock:
+            if version_id not in self._writers:
+                self._writers[version_id] = self._state.objects.writer(version_id)
+            return self._writers[version_id]
+
+    def _end_writer(self, version_id: str) -> ObjectWriter | None:
+        """Return what wrote an upload; None when nothing arrived."""
+        if self._state.objects.remote:
+            return self._state.objects.writer(version_id)
+        with self._lock:
+            return self._writers.pop(version_id, None)
 
     # -- 2. objects ----------------------------------------------------------------------------
-
-    def _begin(self, upload: str, name: str, ticket: str) -> tuple[_Upload, ObjectWriter]:
-        with self._lock:
-            opened = self._open.get(upload)
-            if opened is None or not hmac.compare_digest(opened.ticket.encode(), ticket.encode()):
-                raise TicketRefused(
-                    "the ticket opens no upload of this id",
-                    hint="the upload ended or the server was restarted; share the table again",
-                )
-            if name in opened.names:
-                raise Conflict("this object of the upload is there already, or on its way")
-            if len(opened.names) >= _MOST_OBJECTS:
-                raise TooLarge(f"an upload has at most {_MOST_OBJECTS:,} objects")
-            if opened.writer is None:
-                opened.writer = self._state.objects.writer(opened.version_id)
-            opened.names.add(name)
-            opened.running += 1
-            return opened, opened.writer
 
     async def receive(
         self, upload: str, name: str, *, ticket: str, chunks: AsyncIterable[bytes]
@@ -182,63 +162,57 @@ class Uploads:
         StorageFull
             No space is left.
         """
-        opened, writer = self._begin(upload, name, ticket)
-        whole = False
+        version_id, so_far = await self._note(self._ledger.begin, upload, name, ticket)
+        left_bytes = self._state.config.max_upload_bytes - so_far
+        size: int | None = None
         try:
-            with writer.object(name) as write:
-                await self._store(opened, write, chunks)
-            whole = True
+            size = await self._store(self._writer(version_id), name, left_bytes, chunks)
         finally:
-            with self._lock:
-                opened.running -= 1
-                opened.touched = self._state.monotonic()
-                if not whole:
-                    opened.names.discard(name)
-            asyncio.get_running_loop().call_later(_STALL_SECONDS + 1, self._expire_soon)
+            await self._note(self._ledger.end, upload, name, size)
+            asyncio.get_running_loop().call_later(STALL_SECONDS + 1, self._expire_soon)
+
+    async def _note(self, call: Callable[_P, _T], *args: _P.args, **options: _P.kwargs) -> _T:
+        """Ask the ledger: at once when it is in memory, in a thread when it waits for a network."""
+        if self._state.metadata.shared:
+            return await run_in_threadpool(call, *args, **options)
+        return call(*args, **options)
 
     def _expire_soon(self) -> None:
         asyncio.get_running_loop().run_in_executor(None, self._expire)
 
     async def _store(
-        self, opened: _Upload, write: Callable[[list[bytes]], None], chunks: AsyncIterable[bytes]
-    ) -> None:
-        """Write a request's body in pieces that are worth a thread."""
-        loop = asyncio.get_running_loop()
-        pieces: list[bytes] = []
-        size = total = 0
-        try:
-            async with asyncio.timeout(_STALL_SECONDS) as deadline:
-                async for chunk in chunks:
-                    pieces.append(chunk)
-                    size += len(chunk)
-                    if size >= _PIECE_BYTES:
-                        total += size
-                        self._count(opened, size, total)
-                        await run_in_threadpool(write, pieces)
-                        pieces, size = [], 0
-                        deadline.reschedule(loop.time() + _STALL_SECONDS)
-        except TimeoutError as error:
-            raise DeadlineExceeded(
-                f"the upload made no progress for {_STALL_SECONDS} seconds",
-                hint="nothing was published; share it again",
-            ) from error
-        self._count(opened, size, total + size)
-        await run_in_threadpool(write, pieces)
-
-    def _count(self, opened: _Upload, size: int, total: int) -> None:
-        if total > _MOST_OBJECT_BYTES:
-            raise TooLarge(
-                f"one object holds more than {_MOST_OBJECT_BYTES >> 20} MiB",
-                hint="seal smaller row groups",
-            )
-        with self._lock:
-            opened.left_bytes -= size
-            exhausted = opened.left_bytes < 0
-        if exhausted:
-            raise TooLarge(
-                "the upload exceeds the server's size limit",
-                hint="the operator can raise max_upload_bytes",
-            )
+        self, writer: ObjectWriter, name: str, left_bytes: int, chunks: AsyncIterable[bytes]
+    ) -> int:
+        """Write a request's body in pieces that are worth a thread; return its size."""
+        async with AsyncExitStack() as stack:
+            opening = writer.object(name)
+            if self._state.objects.remote:
+                write = await stack.enter_async_context(contextmanager_in_threadpool(opening))
+            else:
+                write = stack.enter_context(opening)
+            loop = asyncio.get_running_loop()
+            pieces: list[bytes] = []
+            size = total = 0
+            try:
+                async with asyncio.timeout(STALL_SECONDS) as deadline:
+                    async for chunk in chunks:
+                        pieces.append(chunk)
+                        size += len(chunk)
+                        if size >= _PIECE_BYTES:
+                            total += size
+                            _check_size(total, left_bytes)
+                            await run_in_threadpool(write, pieces)
+                            pieces, size = [], 0
+                            deadline.reschedule(loop.time() + STALL_SECONDS)
+            except TimeoutError as error:
+                raise DeadlineExceeded(
+                    f"the upload made no progress for {STALL_SECONDS} seconds",
+                    hint="nothing was published; share it again",
+                ) from error
+            total += size
+            _check_size(total, left_bytes)
+            await run_in_threadpool(write, pieces)
+        return total
 
     # -- 3. commit -----------------------------------------------------------------------------
 
@@ -258,14 +232,27 @@ class Uploads:
         Conflict
             The table or its policy was changed since the upload was announced.
         """
-        opened = self._end(upload)
-        if opened.writer is None:
+        opened = self._ledger.take(upload)
+        writer = self._end_writer(opened.version_id)
+        if writer is None:
             raise Malformed("the upload has no manifest", hint="put all objects, then commit")
-        with opened.writer as writer:
+        with writer:
             return self._publish(opened, writer, version)
 
-    def _publish(self, opened: _Upload, writer: ObjectWriter, version: str) -> TableDescription:
-        state, name, before = self._state, opened.table, opened.before
+    def _before(self, opened: OpenUpload) -> StoredTable | None:
+        """Return the table as it was when the upload was announced."""
+        now = self._state.metadata.find_table(opened.table_name)
+        known = (None, None) if now is None else (now.current.version_id, now.policy.tag)
+        if known != (opened.before_version, opened.before_tag):
+            raise overtaken(opened.table_name)
+        return now
+
+    def _publish(self, opened: OpenUpload, writer: ObjectWriter, version: str) -> TableDescription:
+        state, name = self._state, opened.table_name
+        before, new_policy = (
+            self._before(opened),
+            Policy.from_json(parse_json(opened.policy.encode(), what="policy")),
+        )
         sizes = state.objects.sizes(opened.version_id)
         if MANIFEST_NAME not in sizes:
             raise Malformed("the upload has no manifest", hint="put all objects, then commit")
@@ -284,11 +271,11 @@ class Uploads:
         )
         manifest = self._vault.manifest(stored)
         _check_objects(manifest, sizes)
-        check_policy(opened.policy, manifest.schema)
+        check_policy(new_policy, manifest.schema)
         stored = replace(stored, rows=manifest.rows, row_groups=len(manifest.row_groups))
         writer.commit()
-        policy = self._policies.seal(opened.policy, stored)
-        changed = None if before is None else self._policies.describe_change(before, opened.policy)
+        policy = self._policies.seal(new_policy, stored)
+        changed = None if before is None else self._policies.describe_change(before, new_policy)
 
         def store(connection: sa.Connection, stored: Version) -> list[str]:
             gone = state.metadata.publish(connection, stored, policy=policy, before=before)
@@ -298,7 +285,7 @@ class Uploads:
                 "replaces": before.current.version if before else None,
                 "rows": stored.rows,
                 "sealed_bytes": stored.sealed_bytes,
-                "policy": opened.policy.digest,
+                "policy": new_policy.digest,
             }
             state.audit.append("table.shared", shared, connection=connection)
             if changed is not None:
@@ -308,6 +295,8 @@ class Uploads:
 
         try:
             gone = self._vault.storing(stored, opened.table_key, store)
+        except StorageUnavailable:
+            raise  # it may be published: nobody deletes what the database may name
         except BaseException:
             state.objects.delete(opened.version_id)
             raise
@@ -364,8 +353,14 @@ def _check_objects(manifest: Manifest, sizes: dict[str, int]) -> None:
         raise Malformed("the manifest's schema is not in the form of docs/protocol.md §4.4")
 
 
-def _unknown() -> NotFound:
-    return NotFound(
-        "there is no such upload",
-        hint="it ended, or the server was restarted; nothing was published; share the table again",
-    )
+def _check_size(size: int, left_bytes: int) -> None:
+    if size > _MOST_OBJECT_BYTES:
+        raise TooLarge(
+            f"one object holds more than {_MOST_OBJECT_BYTES >> 20} MiB",
+            hint="seal smaller row groups",
+        )
+    if size > left_bytes:
+        raise TooLarge(
+            "the upload exceeds the server's size limit",
+            hint="the operator can raise max_upload_bytes",
+        )

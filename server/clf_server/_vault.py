@@ -41,6 +41,10 @@ class Vault:
         """Wrap the key of a table version."""
         return self._keks.wrap(key, _table_context(table, version_id))
 
+    def unwrap_table_key(self, wrapped: str, *, table: str, version_id: str) -> bytes:
+        """Open the wrapped key of a version that is not stored yet."""
+        return self._keks.unwrap(wrapped, _table_context(table, version_id))
+
     def storing(
         self, version: Version, key: bytes, store: Callable[[sa.Connection, Version], _T]
     ) -> _T:

@@ -30,7 +30,7 @@ from clf_sdk.errors import (
     ServerIdentityMismatch,
 )
 from clf_sdk.protocol import Profile
-from clf_server._certificates import make_certificates
+from clf_server._certificate_files import make_certificates
 from clf_server._cli import server as server_commands
 from clf_server._evidence import SIMULATED_PROD_ID, program_measurement
 from clf_testing import (
@@ -230,17 +230,15 @@ def test_server_that_does_not_prove_itself_is_told_nothing(
 @pytest.fixture
 def other_certificate(proving: Owner, tmp_path: Path) -> Iterator[tuple[Relay, Profile]]:
     """A relay with another certificate, of an authority that the profile accepts as well."""
-    made = make_certificates("impostor", [PUBLIC_HOST])
-    tls = proving.directory / "tls"
-    (tmp_path / "server.pem").write_bytes(made.server_chain)
-    (tmp_path / "server.key").write_bytes(made.server_key)
-    (tmp_path / "ca.pem").write_bytes((tls / "ca.pem").read_bytes())
+    make_certificates(tmp_path, name="impostor", hosts=[PUBLIC_HOST])
+    authority = (tmp_path / "ca.pem").read_text()
+    (tmp_path / "ca.pem").write_bytes((proving.directory / "tls" / "ca.pem").read_bytes())
     port = int(proving.owner.url.rpartition(":")[2])
     relay = Relay((PUBLIC_HOST, free_port()), ("127.0.0.1", port), tls=tmp_path)
     profile = proving.owner.model_copy(
         update={
             "url": f"https://{PUBLIC_HOST}:{relay.port}",
-            "ca": proving.owner.ca + made.ca_certificate.decode(),
+            "ca": proving.owner.ca + authority,
         }
     )
     yield relay, profile

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +11,6 @@ import pytest
 import clf_sdk as clf
 from clf_sdk.protocol import JobDocument, JobRecord, JobStatus, canonical_json
 from clf_server import _jobs
-from clf_server._state import METADATA_NAME
 from clf_testing import (
     LocalServer,
     Simulation,
@@ -70,9 +67,7 @@ def listed(server: LocalServer, label: str = "owner", **query: Any) -> list[str]
 
 
 def edit(server: LocalServer, statement: str, *values: Any) -> None:
-    with contextlib.closing(sqlite3.connect(server.directory / METADATA_NAME)) as connection:
-        connection.execute(statement, values)
-        connection.commit()
+    server.sql(statement, *values)
 
 
 def test_submitted_job_waits_under_its_digest(server: LocalServer, job: JobDocument) -> None:
@@ -99,8 +94,7 @@ def test_same_job_again_changes_nothing(server: LocalServer, job: JobDocument) -
 
 def test_job_is_kept_to_the_byte(server: LocalServer, job: JobDocument) -> None:
     status(server.submit(job))
-    with contextlib.closing(sqlite3.connect(server.directory / METADATA_NAME)) as connection:
-        ((document,),) = connection.execute("SELECT document FROM jobs")
+    ((document,),) = server.sql("SELECT document FROM jobs")
     assert document == canonical_json(job.to_json())
 
 
@@ -302,8 +296,7 @@ def test_job_that_was_edited_on_disk_is_not_approved(
     assert refused(server.approve(job)) == (409, "job_altered")
     shown = server.control.get(f"/v1/jobs/{job.digest}", headers=server.bearer())
     assert refused(shown) == (409, "job_altered")
-    with contextlib.closing(sqlite3.connect(server.directory / METADATA_NAME)) as connection:
-        assert connection.execute("SELECT state FROM jobs").fetchall() == [("pending",)]
+    assert server.sql("SELECT state FROM jobs") == [("pending",)]
     assert [event for event, _ in events(server)] == ["job.submitted", "job.altered"]
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from clf_sdk.errors import ConfigurationError, FormatTooNew, KeysUnavailable, NotReady, SealBroken
-from clf_server._config import load_config
+from clf_server._config import METADATA_NAME, load_config
+from clf_server._database import sqlite_url
 from clf_server._kek import Kek
 from clf_server._kek_file import create_file_kek, destroy_file, load_file_kek
 from clf_server._kek_gramine import derive_gramine_kek
@@ -17,7 +18,6 @@ from clf_server._kek_vault import VaultAddress, VaultKek
 from clf_server._keks import Keks, kek_of
 from clf_server._metadata import Metadata
 from clf_server._provision import create_server
-from clf_server._state import METADATA_NAME
 from clf_testing import TransitServer
 
 CONTEXT = {"clf": 1, "type": "table-key", "table": "plans"}
@@ -238,7 +238,7 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def keks(directory: Path) -> Iterator[Keks]:
-    metadata = Metadata(directory / METADATA_NAME)
+    metadata = Metadata(sqlite_url(directory / METADATA_NAME))
     yield Keks(metadata, directory)
     metadata.close()
 
@@ -322,7 +322,7 @@ def test_server_may_begin_with_any_provider(transit: TransitServer, tmp_path: Pa
             tmp_path / name, name=name, settings={"key_provider": name, **settings}
         )
         assert not list(made.directory.glob("kek*"))
-        metadata = Metadata(made.directory / METADATA_NAME)
+        metadata = Metadata(sqlite_url(made.directory / METADATA_NAME))
         keks = Keks(metadata, made.directory)
         keks.check()
         assert keks.unwrap(keks.wrap(KEY, CONTEXT), CONTEXT) == KEY

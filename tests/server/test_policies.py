@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import sqlite3
 from typing import Any
 
 import pyarrow as pa
@@ -45,9 +44,7 @@ def stored(server: LocalServer) -> clf.Policy:
 
 
 def log(server: LocalServer, event: str) -> list[dict[str, Any]]:
-    database = sqlite3.connect(server.directory / "metadata.sqlite")
-    rows = database.execute('SELECT entry FROM audit_entries ORDER BY "index"').fetchall()
-    database.close()
+    rows = server.sql('SELECT entry FROM audit_entries ORDER BY "index"')
     return [entry["details"] for (row,) in rows if (entry := json.loads(row))["event"] == event]
 
 
@@ -259,10 +256,7 @@ def test_rules_for_the_enclave_are_the_tightest_of_the_tables_and_signed(
 
 
 def edit(server: LocalServer, statement: str, *values: Any) -> None:
-    database = sqlite3.connect(server.directory / "metadata.sqlite")
-    with database:
-        assert database.execute(statement, values).rowcount == 1
-    database.close()
+    assert len(server.sql(f"{statement} RETURNING 1", *values)) == 1
 
 
 def text_of(policy: clf.Policy) -> str:

@@ -24,6 +24,7 @@ def test_init_writes_everything_that_a_server_needs(tmp_path: Path) -> None:
         "kek.key",
         "metadata.sqlite",
         "owner.profile.json",
+        "tls/ca.key",
         "tls/ca.pem",
         "tls/server.pem",
         "tls/server.key",
@@ -35,10 +36,12 @@ def test_init_writes_everything_that_a_server_needs(tmp_path: Path) -> None:
 def test_secrets_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     directory = create_server(tmp_path / "clinic", name="clinic").directory
     secrets = [
+        "clf_server.conf",
         "identity.key",
         "kek.key",
         "metadata.sqlite",
         "owner.profile.json",
+        "tls/ca.key",
         "tls/server.key",
     ]
     modes = {name: stat.S_IMODE((directory / name).stat().st_mode) for name in secrets}

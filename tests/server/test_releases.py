@@ -139,7 +139,7 @@ def test_refusal_is_for_good(sender: Sender, refused: Refused) -> None:
     assert "cells too small" in share(sender).json()["detail"]
     assert refused(decide(sender, "approve")) == (409, "conflict")
     assert refused(share(sender)) == (403, "release_refused")
-    kept = (sender.server.directory / "metadata.sqlite").read_bytes()
+    kept = sender.server.database_bytes()
     for sealed in sender.output.shares[sender.server.server_id].keys:
         assert sealed.sealed.encode() not in kept
     assert sender.finish().status_code == 204  # the same output again changes nothing

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from clf_sdk.keys import SigningKey
-from clf_server import _results
+from clf_server import _result_ledger
 from clf_testing import HandmadeEnclave, Sender
 
 Refused = Callable[[Any], tuple[int, str]]
@@ -153,7 +153,7 @@ def test_version_id_of_another_run_s_result_is_not_taken(
 def test_output_over_the_limit_is_refused(
     sender: Sender, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_results, "_MOST_OUTPUT_BYTES", 10)
+    monkeypatch.setattr(_result_ledger, "_MOST_OUTPUT_BYTES", 10)
     assert refused(sender.put("0", b"x" * 11)) == (413, "too_large")
 
 
@@ -164,7 +164,7 @@ def test_object_over_the_limit_is_refused(sender: Sender, refused: Refused) -> N
 def test_flood_of_unfinished_results_is_refused_and_swept(
     sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_results, "_MOST_OPEN", 2)
+    monkeypatch.setattr(_result_ledger, "_MOST_OPEN", 2)
     before = sender.server.stored()
     ids = [f"{number:032x}" for number in range(1, 4)]
     answers = [sender.put("0", b"x", version_id=version_id) for version_id in ids]

@@ -23,9 +23,10 @@ from clf_sdk._server_process import ServerProcess
 from clf_sdk.errors import ConfigurationError, KeysUnavailable
 from clf_server import _state
 from clf_server._cli import server as server_commands
+from clf_server._config import METADATA_NAME
 from clf_server._keks import Keks, kek_of
 from clf_server._rotate_key import rotate_key
-from clf_server._state import METADATA_NAME, load_state
+from clf_server._state import load_state
 from clf_server._vault import Vault
 from clf_testing import HandmadeEnclave, LocalServer, TransitServer
 
@@ -57,7 +58,8 @@ def use_vault(directory: Path, transit: TransitServer) -> None:
 
 def configure(directory: Path, **settings: str) -> None:
     path = directory / "clf_server.conf"
-    kept = [line for line in path.read_text().splitlines() if line.split(" =")[0] not in settings]
+    lines = path.read_text().splitlines()
+    kept = [line for line in lines if line.split("=")[0].strip() not in settings]
     path.write_text("\n".join([*kept, *(f"{k} = {v}" for k, v in settings.items())]) + "\n")
 
 

@@ -30,9 +30,7 @@ def test_new_content_destroys_the_version_it_replaces(
     second = local.upload("t", wide, policy)
     assert second["version"] != first["version"]
     assert local.stored() == {second["version_id"]}
-    assert first["version_id"] not in (local.directory / "metadata.sqlite").read_bytes().decode(
-        "latin-1"
-    )
+    assert first["version_id"] not in local.database_bytes().decode("latin-1")
 
 
 def test_dropped_table_leaves_neither_key_nor_bytes(
@@ -43,9 +41,7 @@ def test_dropped_table_leaves_neither_key_nor_bytes(
     assert answer.status_code == 204
     assert local.tables() == []
     assert local.stored() == set()
-    assert (
-        described["version_id"].encode() not in (local.directory / "metadata.sqlite").read_bytes()
-    )
+    assert described["version_id"].encode() not in local.database_bytes()
     assert problem(local.control.delete("/v1/tables/t", headers=local.bearer())) == "not_found"
 
 
@@ -309,7 +305,7 @@ def test_tokens_are_needed_and_have_roles(local: LocalServer, policy: clf.Policy
 
 
 def test_tokens_are_stored_as_hashes(local: LocalServer) -> None:
-    stored = (local.directory / "metadata.sqlite").read_bytes()
+    stored = local.database_bytes()
     for role in ("owner", "analyst"):
         assert local.profile(role).token.encode() not in stored
 
@@ -331,7 +327,7 @@ def test_data_listener_serves_nothing_but_blobs(local: LocalServer) -> None:
 
 
 def test_version_id_in_use_is_never_overwritten(tmp_path: Path) -> None:
-    store = ObjectStore(tmp_path / "objects")
+    store = ObjectStore.local(tmp_path / "objects")
     with store.writer("ab" * 16) as writer:
         writer.write("0", b"first")
         writer.commit()

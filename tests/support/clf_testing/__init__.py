@@ -18,13 +18,16 @@ from clf_testing._local import Clock, LocalServer, SealedUpload
 from clf_testing._operations import SECRET, demand, demanding, operate
 from clf_testing._owner import Owner, execute
 from clf_testing._people import admit, the_analyst
+from clf_testing._postgresql import PostgreSQL, find_postgresql
 from clf_testing._receipts import RULES, HandmadeRun, job_of, owner_keys, seal_payload
 from clf_testing._relay import Exchange, Relay
 from clf_testing._sender import Sender
 from clf_testing._simulation import Simulation
+from clf_testing._store import ENVIRONMENT, Store
 from clf_testing._transit import TransitServer
 
 __all__ = [
+    "ENVIRONMENT",
     "GLM",
     "MRENCLAVE",
     "RULES",
@@ -36,10 +39,12 @@ __all__ = [
     "LocalServer",
     "MemoryKeyring",
     "Owner",
+    "PostgreSQL",
     "Relay",
     "SealedUpload",
     "Sender",
     "Simulation",
+    "Store",
     "TransitServer",
     "admit",
     "agree",
@@ -48,6 +53,7 @@ __all__ = [
     "demanding",
     "endpoint_of",
     "execute",
+    "find_postgresql",
     "job_input",
     "job_of",
     "joined",

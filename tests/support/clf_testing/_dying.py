@@ -17,7 +17,9 @@ import sqlalchemy as sa
 
 from clf_sdk.keys import SigningKey
 from clf_server._audit import AuditLog
+from clf_server._database import sqlite_url
 from clf_server._metadata import Metadata
+from clf_server._migrate import migrate
 
 IDENTITY = SigningKey(bytes(range(32)))
 SURVIVED = 0
@@ -25,7 +27,7 @@ SURVIVED = 0
 
 def open_log(path: Path) -> tuple[Metadata, AuditLog]:
     """Open the log as a server does when it starts, which checks it."""
-    metadata = Metadata(path)
+    metadata = Metadata(sqlite_url(path))
     return metadata, AuditLog(metadata, IDENTITY, mode="simulation", now=lambda: 1)
 
 
@@ -49,6 +51,7 @@ def _decide(path: Path, last_statement: int) -> None:
 
 def main(path: Path) -> None:
     """Decide until a process survives, and print how many did not."""
+    migrate(sqlite_url(path))
     metadata, _ = open_log(path)
     with metadata.transaction() as connection:
         connection.execute(sa.text("CREATE TABLE decisions (n INTEGER)"))

@@ -33,6 +33,7 @@ class HandmadeEnclave:
     job: JobDocument
     run: str = field(default_factory=lambda: secrets.token_hex(16))
     agreed: bool = True
+    secrets: list[str] = field(default_factory=list)
     hpke: PrivateKey = field(default_factory=PrivateKey.generate)
     signing: SigningKey = field(default_factory=SigningKey.generate)
 
@@ -68,7 +69,7 @@ class HandmadeEnclave:
         wanted, server = job or self.job, to or self.server
         if self.agreed:
             server.agree(wanted)
-        body = {"evidence": evidence, "job": wanted.to_json()}
+        body = {"evidence": evidence, "job": wanted.to_json(), "secrets": self.secrets}
         answer: httpx.Response = server.control.post("/v1/sessions", json=body)
         return answer
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
-from collections.abc import Iterable
+import itertools
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -13,6 +14,7 @@ from unittest import mock
 
 import httpx2 as httpx
 import pyarrow as pa
+import sqlalchemy as sa
 from starlette.testclient import TestClient
 
 from clf_sdk import Identity, Policy
@@ -20,8 +22,10 @@ from clf_sdk.protocol import AuditEntry, JobDocument, Profile, UploadTicket, par
 from clf_sdk.sealed import TableSealer, as_record_batches
 from clf_server import _state
 from clf_server._app import create_apps
+from clf_server._config import METADATA_NAME, load_config
+from clf_server._database import SCHEMA
 from clf_server._provision import create_server
-from clf_server._state import METADATA_NAME, ServerState, load_state
+from clf_server._state import ServerState, load_state
 from clf_testing._jobs import signed
 from clf_testing._people import admit, the_analyst
 
@@ -60,31 +64,114 @@ class SealedUpload:
         return cls(ticket, objects | {"manifest": sealed.sealed}, sealed.version)
 
 
+class _Balancer:
+    """Sends each request to the next replica."""
+
+    def __init__(self, clients: list[TestClient]) -> None:
+        self._turns = itertools.cycle(clients)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(next(self._turns), name)
+
+
 class LocalServer:
-    """The server of one directory; `restart` is what a new process would be."""
+    """The server of one directory; `restart` is what a new process would be.
+
+    With stores that replicas share it is two replicas, of which requests reach one after the other.
+    """
+
+    control: Any
+    data: Any
 
     def __init__(
-        self, directory: Path, *, anchor: Path | None, now: float, blob_port: int | None = 4480
+        self,
+        directory: Path,
+        *,
+        anchor: Path | None,
+        now: float,
+        blob_port: int | None = 4480,
+        shared: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory
         self.clock = Clock(now)
         self.monotonic = Clock(1000.0)
         self._agreed: set[str] = set()
-        create_server(directory, name="clinic", blob_port=blob_port, insecure_simulation=anchor)
+        create_server(
+            directory,
+            name="clinic",
+            blob_port=blob_port,
+            insecure_simulation=anchor,
+            settings=shared,
+        )
         self.admit(the_analyst(), label="analyst")
-        self.state: ServerState
+        self._directories = [directory]
+        if shared is not None:
+            self._directories.append(directory.with_name(f"{directory.name}-replica"))
+            shutil.copytree(directory, self._directories[1])
+        self.states: list[ServerState]
         self.restart()
 
+    @property
+    def state(self) -> ServerState:
+        return self.states[0]
+
+    def _clock(self) -> float:
+        # Replicas have no clock in common but the wall's: it moves with each of the test's clocks.
+        return self.clock() + self.monotonic() - 1000.0
+
     def restart(self) -> None:
+        alone = len(self._directories) == 1
         # A process's lock ends with it; this process goes on, so it must not take it twice.
         with mock.patch.object(_state, "_lock"):
-            self.state = load_state(self.directory, clock=self.clock, monotonic=self.monotonic)
-        self.app, data = create_apps(self.state)
-        self.control = TestClient(self.app, base_url="https://localhost")
-        self.data = TestClient(data, base_url="http://localhost")
+            self.states = [
+                load_state(
+                    directory,
+                    clock=self.clock if alone else self._clock,
+                    monotonic=self.monotonic,
+                )
+                for directory in self._directories
+            ]
+        apps = [create_apps(state) for state in self.states]
+        self.app = apps[0][0]
+        control = [TestClient(app, base_url="https://localhost") for app, _ in apps]
+        data = [TestClient(app, base_url="http://localhost") for _, app in apps]
+        self.control, self.data = (
+            (control[0], data[0]) if alone else (_Balancer(control), _Balancer(data))
+        )
 
     def close(self) -> None:
-        self.state.metadata.close()
+        for state in self.states:
+            state.metadata.close()
+
+    def sql(self, statement: str, *values: Any) -> list[Any]:
+        """Run a statement with ``?`` for values, past the server, and return its rows."""
+        with self.database() as connection:
+            if self.state.metadata.shared:
+                statement = statement.replace("?", "%s")
+            result = connection.exec_driver_sql(statement, values)
+            return [tuple(row) for row in result] if result.returns_rows else []
+
+    @contextlib.contextmanager
+    def database(self) -> Iterator[sa.Connection]:
+        """Open the database as somebody who can write to it, past the server."""
+        engine = sa.create_engine(load_config(self.directory).database, poolclass=sa.NullPool)
+        with engine.begin() as connection:
+            yield connection
+
+    def database_bytes(self) -> bytes:
+        """Return all that lies in the database."""
+        if not self.state.metadata.shared:
+            return (self.directory / METADATA_NAME).read_bytes()
+        with self.database() as connection:
+            rows = [
+                row
+                for table in SCHEMA.sorted_tables
+                for row in connection.execute(sa.select(table))
+            ]
+        values = [value for row in rows for value in row]
+        return b"\n".join(
+            value if isinstance(value, bytes) else str(value).encode() for value in values
+        )
 
     @property
     def server_id(self) -> str:
@@ -96,9 +183,8 @@ class LocalServer:
 
     def audited(self) -> list[AuditEntry]:
         """Return the audit log as it lies in the database."""
-        with contextlib.closing(sqlite3.connect(self.directory / METADATA_NAME)) as connection:
-            rows = connection.execute('SELECT entry FROM audit_entries ORDER BY "index"')
-            return [AuditEntry.parse(parse_json(entry, what="entry")) for (entry,) in rows]
+        rows = self.sql('SELECT entry FROM audit_entries ORDER BY "index"')
+        return [AuditEntry.parse(parse_json(entry, what="entry")) for (entry,) in rows]
 
     def profile(self, label: str) -> Profile:
         return Profile.load(self.directory / f"{label}.profile.json")
@@ -196,4 +282,4 @@ class LocalServer:
 
     def stored(self) -> set[str]:
         """Return the version ids that lie in the object store."""
-        return {path.name for path in (self.directory / "objects").iterdir()}
+        return set(self.state.objects.versions())

@@ -12,7 +12,7 @@ from clf_server._analysts import Analyst, Analysts
 from clf_server._config import load_config
 from clf_server._metadata import Metadata
 from clf_server._profiles import make_profile
-from clf_server._state import METADATA_NAME, load_identity
+from clf_server._state import load_identity
 from clf_server._tokens import Tokens
 
 
@@ -29,7 +29,8 @@ def admit(
 
     As the operator's commands do it, but the audit log stays as it is.
     """
-    metadata, now = Metadata(directory / METADATA_NAME), int(time.time())
+    config, now = load_config(directory), int(time.time())
+    metadata = Metadata(config.database)
     try:
         analysts, tokens = Analysts(metadata), Tokens(metadata)
         with metadata.transaction() as connection:
@@ -42,9 +43,7 @@ def admit(
                 created_at=now,
                 expires_at=now + lifetime_seconds,
             )
-        profile = make_profile(
-            load_config(directory), load_identity(directory), token, secret=secret
-        )
+        profile = make_profile(config, load_identity(directory), token, secret=secret)
         profile.save(directory / f"{label}.profile.json")
     finally:
         metadata.close()

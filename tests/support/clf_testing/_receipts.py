@@ -109,6 +109,7 @@ class HandmadeRun:
                 }
                 for entry in granted
             ],
+            "secrets": [],
             "rules": dict(RULES),
             "access": "00" * 32,
         } | changes

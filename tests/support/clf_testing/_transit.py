@@ -15,7 +15,7 @@ from typing import Any, Self
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from clf_server._certificates import make_certificates
+from clf_server._certificate_files import make_certificates
 
 _AUTHENTICATION_FAILED = "cipher: message authentication failed"
 
@@ -50,11 +50,8 @@ class TransitServer:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self.ca: Path | None = None
         if tls is not None:
-            made = make_certificates("vault", ["127.0.0.1"])
-            self.ca, chain, key = tls / "ca.pem", tls / "chain.pem", tls / "key.pem"
-            self.ca.write_bytes(made.ca_certificate)
-            chain.write_bytes(made.server_chain)
-            key.write_bytes(made.server_key)
+            make_certificates(tls, name="vault", hosts=["127.0.0.1"])
+            self.ca, chain, key = tls / "ca.pem", tls / "server.pem", tls / "server.key"
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(chain, key)
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
