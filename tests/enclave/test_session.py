@@ -78,7 +78,7 @@ class Dishonest:
         state = self.server.state
         session, access = answer["session"], answer["access"]
         if self.keys is not _nothing:
-            keys = {"inputs": {"plans": _released(self.server, session)}}
+            keys = {"inputs": {"plans": _released(self.server, session)}, "secrets": {}}
             self.keys(keys)
             info = session_keys_info(
                 binding=session["binding"], server=session["server"], session=session["session"]

@@ -104,6 +104,7 @@ class LocalServer:
             settings=shared,
         )
         self.admit(the_analyst(), label="analyst")
+        self.shared = shared
         self._directories = [directory]
         if shared is not None:
             self._directories.append(directory.with_name(f"{directory.name}-replica"))
