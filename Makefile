@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format bench notebooks notebooks-pair docs clean
 
 $(STAMP): pyproject.toml requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "CLF needs Python 3.11 or later; set PYTHON=/path/to/python3.11")'
@@ -25,10 +25,20 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 test: lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+notebooks: $(STAMP)
+	$(BIN)/python -m clf_sdk.testing --directory notebooks/cluster -- $(BIN)/jupyter lab notebooks
+
+notebooks-pair: $(STAMP)
+	$(BIN)/jupytext --quiet --to ipynb notebooks/*.py
+
+docs: $(STAMP)
+	$(BIN)/python tools/make_reference.py docs
+	$(BIN)/zensical build --strict
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .hypothesis

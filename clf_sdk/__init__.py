@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clf_sdk import align, prepare
+    from clf_sdk import align, prepare, testing
     from clf_sdk._connection import Connection, connect
     from clf_sdk._fetch import fetch
     from clf_sdk._identity import Identity
@@ -23,8 +23,18 @@ if TYPE_CHECKING:
     from clf_sdk._share import share
     from clf_sdk._submit import Submission, submit
     from clf_sdk._table import SharedTable
+    from clf_sdk._versions import show_versions
     from clf_sdk.attestation import EnclavePolicy, TrustAnchor
     from clf_sdk.errors import ClfError
+    from clf_sdk.notebook import (
+        audit_view,
+        catalogue,
+        inbox,
+        job_builder,
+        monitor,
+        policy_editor,
+        release_review,
+    )
     from clf_sdk.operations import GLM
     from clf_sdk.policy import Policy
     from clf_sdk.receipt import VerifiedReceipt, verify
@@ -49,14 +59,23 @@ __all__ = [
     "TrustAnchor",
     "VerifiedReceipt",
     "align",
+    "audit_view",
+    "catalogue",
     "connect",
     "fetch",
+    "inbox",
+    "job_builder",
+    "monitor",
+    "policy_editor",
     "prepare",
+    "release_review",
     "releases",
     "requests",
     "run",
     "share",
+    "show_versions",
     "submit",
+    "testing",
     "verify",
 ]
 
@@ -85,12 +104,25 @@ _HOME = {
     "requests": "_requests",
     "run": "_run",
     "share": "_share",
+    "show_versions": "_versions",
     "submit": "_submit",
     "verify": "receipt",
 }
+_HOME |= dict.fromkeys(
+    (
+        "audit_view",
+        "catalogue",
+        "inbox",
+        "job_builder",
+        "monitor",
+        "policy_editor",
+        "release_review",
+    ),
+    "notebook",
+)
 
 
-_MODULES = ("align", "prepare")
+_MODULES = ("align", "prepare", "testing")
 
 
 def __getattr__(name: str) -> Any:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from clf_sdk._cards import Identifier, Shown, card
 from clf_sdk._http import HttpClient
+from clf_sdk._job_words import moment
+from clf_sdk._not_picklable import NotPicklable
 from clf_sdk._table import SharedTable
 from clf_sdk.errors import ConfigurationError, InvalidInput, NotFound, ServerIdentityMismatch
 from clf_sdk.keys import server_id
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
 _made: weakref.WeakSet[Connection] = weakref.WeakSet()
 
 
-class Connection:
+class Connection(NotPicklable):
     """A connection to one owner's server, from `connect`.
 
     Attributes
@@ -50,6 +53,10 @@ class Connection:
     attested
         The program that the server proved to be, when it had to; else None.
     """
+
+    _not_pickled: ClassVar[str] = (
+        "it holds a token and open sockets; pickle the path of the profile, and connect again"
+    )
 
     def __init__(self, profile: Profile, *, expect: ExpectedServer | None = None) -> None:
         self.profile = profile
@@ -76,6 +83,18 @@ class Connection:
             f"Connection({profile.name!r}, {profile.role}, {profile.url}, "
             f"server={profile.server[:12]}…{self._attested_words()}{warning})"
         )
+
+    def _repr_html_(self) -> str:
+        profile = self.profile
+        rows: list[tuple[str, Shown]] = [
+            ("role", f"{profile.role} ({profile.label})"),
+            ("address", profile.url),
+            ("server id", Identifier(profile.server)),
+            ("token ends", moment(profile.expires_at)),
+        ]
+        if self.attested is not None:
+            rows.append(("attested as", Identifier(self.attested.mrenclave)))
+        return card("Connection", self.name, rows, simulation=self.mode == "simulation")
 
     def _attested_words(self) -> str:
         if self.attested is None:
@@ -135,6 +154,11 @@ class Connection:
                 return SharedTable(self, description)
         names = ", ".join(description.name for description in listed) or "none"
         raise NotFound(f"{self.name!r} has no table {name!r}", hint=f"it has: {names}")
+
+    def shared_tables(self) -> list[SharedTable]:
+        """Return all tables of this server that its user may see."""
+        listed = self.http.ask(TableList, "GET", "/v1/tables").tables
+        return [SharedTable(self, description) for description in listed]
 
     def tables(self) -> pd.DataFrame:
         """List the tables of this server.
@@ -343,6 +367,17 @@ def connections_to(servers: Iterable[str], *, role: Role | None = None) -> list[
         if role in (None, connection.profile.role)
     }
     return [by_server[server] for server in servers if server in by_server]
+
+
+def all_connections(*, role: Role) -> list[Connection]:
+    """Return this process's connections of a role, one for each server, by name."""
+    servers = {connection.server for connection in _made}
+    return sorted(connections_to(servers, role=role), key=lambda connection: connection.name)
+
+
+def any_simulated(servers: Iterable[str]) -> bool:
+    """Tell whether a server, to which this process is connected, trusts a simulated TEE."""
+    return any(connection.mode == "simulation" for connection in connections_to(servers))
 
 
 def known_names() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 import sys
@@ -11,14 +12,68 @@ from typing import Any
 
 import platformdirs
 
-from clf_sdk.errors import ConfigurationError
-from clf_sdk.protocol import RunRequest
+from clf_sdk.errors import ConfigurationError, NotFound
+from clf_sdk.protocol import RunRequest, parse_json
+
+_REQUEST, _EVENTS, _LOG, _ALIVE = "request.json", "events.jsonl", "log.txt", "alive"
 
 
-class EnclaveProcess:
-    """One run in a process of its own, which outlives this one.
+def _folder_of(run: str) -> Path:
+    return Path(platformdirs.user_state_dir("clf")) / "runs" / run
 
-    Request, events and log lie in the user's state directory, under the run's id.
+
+class StartedEnclave:
+    """One run in a process of its own, which outlives the one that started it.
+
+    Request, events and log lie in the user's state directory, under the run's id. The process
+    holds a lock on a file there for as long as it lives, so that anybody can tell.
+
+    Parameters
+    ----------
+    run
+        The run's id.
+
+    Raises
+    ------
+    NotFound
+        No such run was started by this user on this machine.
+    """
+
+    def __init__(self, run: str) -> None:
+        self._folder = _folder_of(run)
+        if not (self._folder / _REQUEST).exists():
+            raise NotFound(
+                f"no run {run[:12]}… was started by this user on this machine",
+                hint="give the whole id, as run.id shows it",
+            )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._folder.name[:12]}…)"
+
+    @property
+    def request(self) -> RunRequest:
+        """What runs."""
+        data = (self._folder / _REQUEST).read_bytes()
+        return RunRequest.parse(parse_json(data, what="run request"))
+
+    def events(self) -> list[dict[str, Any]]:
+        """Everything the enclave has reported so far, oldest first."""
+        # What stands behind the last line feed is not complete yet.
+        lines = (self._folder / _EVENTS).read_bytes().split(b"\n")[:-1]
+        return [json.loads(line) for line in lines]
+
+    def ended(self) -> str | None:
+        """Say how the process ended; None while it runs."""
+        with (self._folder / _ALIVE).open("rb") as alive:
+            try:
+                fcntl.flock(alive, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return None
+        return f"its process is gone, log in {self._folder / _LOG}"
+
+
+class EnclaveProcess(StartedEnclave):
+    """One run that this process starts.
 
     Parameters
     ----------
@@ -34,35 +89,32 @@ class EnclaveProcess:
                 f"there is no simulation in {insecure_simulation}",
                 hint="make one with `clf simulation init DIR`",
             )
-        folder = Path(platformdirs.user_state_dir("clf")) / "runs" / request.run
+        folder = _folder_of(request.run)
         folder.mkdir(parents=True, mode=0o700)
-        self._events = folder / "events.jsonl"
-        self._log = folder / "log.txt"
-        path = folder / "request.json"
+        path = folder / _REQUEST
         path.write_bytes(request.canonical())
+        super().__init__(request.run)
         command = [sys.executable, "-m", "clf_enclave", "run", str(path)]
         if insecure_simulation is not None:
             command += ["--insecure-simulation", str(insecure_simulation.resolve())]
-        with self._events.open("wb") as events, self._log.open("wb") as log:
+        with (
+            (folder / _EVENTS).open("wb") as events,
+            (folder / _LOG).open("wb") as log,
+            (folder / _ALIVE).open("wb") as alive,
+        ):
+            fcntl.flock(alive, fcntl.LOCK_EX)
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=events,
                 stderr=log,
                 start_new_session=True,  # interrupting this process does not interrupt that one
+                pass_fds=[alive.fileno()],  # the lock lasts as long as a descriptor is open
             )
         # Reaps the process when it ends, whether or not anybody still asks for it.
         threading.Thread(target=self._process.wait, daemon=True).start()
 
-    def __repr__(self) -> str:
-        return f"EnclaveProcess(pid={self._process.pid})"
-
-    def events(self) -> list[dict[str, Any]]:
-        """Everything the enclave has reported so far, oldest first."""
-        lines = self._events.read_bytes().split(b"\n")[:-1]  # the last one is not complete yet
-        return [json.loads(line) for line in lines]
-
     def ended(self) -> str | None:
         """Say how the process ended; None while it runs."""
         status = self._process.poll()
-        return None if status is None else f"exit status {status}, log in {self._log}"
+        return None if status is None else f"exit status {status}, log in {self._folder / _LOG}"

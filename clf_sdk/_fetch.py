@@ -10,12 +10,12 @@ from clf_sdk._identity import Identity
 from clf_sdk._job import Job
 from clf_sdk._result import Output, Result
 from clf_sdk._run import Run
+from clf_sdk._shares import all_shares
 from clf_sdk.attestation import EnclavePolicy, TrustAnchor
 from clf_sdk.errors import (
     ConfigurationError,
     NotFound,
     ReceiptMismatch,
-    ReleasePending,
     SealBroken,
 )
 from clf_sdk.keys import (
@@ -119,39 +119,6 @@ def _opened(sealed: Sequence[SealedMessage], identity: Identity, info: dict[str,
     )
 
 
-def _shares(
-    outputs: Sequence[SignedResult], connections: Sequence[Connection]
-) -> dict[tuple[str, str], ReleaseShare]:
-    """Collect every owner's share of the outputs' keys, by output and server.
-
-    Raises
-    ------
-    ReleaseRefused
-        An owner refused; nothing will change that.
-    ReleasePending
-        Owners have yet to release outputs; the message names them all.
-    """
-    by_server = {connection.server: connection for connection in connections}
-    shares, pending = {}, []
-    for signed in outputs:
-        envelope = signed.envelope
-        for server in envelope.reviewers:
-            connection = by_server[server]
-            path = f"/v1/results/{envelope.run}/{envelope.output}/share"
-            try:
-                share = connection.http.ask(ReleaseShare, "GET", path)
-            except ReleasePending:
-                pending.append(f"{connection.name} ({envelope.output})")
-            else:
-                shares[envelope.output, server] = share
-    if pending:
-        raise ReleasePending(
-            f"waiting for the release by: {', '.join(pending)}",
-            hint="ask these owners to look at `clf release list`, then fetch again",
-        )
-    return shares
-
-
 def _output_key(
     envelope: ResultEnvelope, shares: dict[tuple[str, str], ReleaseShare], identity: Identity
 ) -> bytes:
@@ -230,6 +197,9 @@ def fetch(
     identity: Identity | None = None,
     anchor: TrustAnchor | None = None,
     policy: EnclavePolicy | None = None,
+    wait: bool = False,
+    timeout_seconds: float | None = None,
+    progress: bool | None = None,
 ) -> Result:
     """Fetch, verify and decrypt the outputs of a run.
 
@@ -251,6 +221,14 @@ def fetch(
     policy
         What the enclave must be; by default the program that the job pins, on platforms that are up
         to date. See `verify`.
+    wait
+        Whether to wait until the run has ended and every owner has released its outputs; it says
+        for whom. Interrupting stops the waiting and nothing else.
+    timeout_seconds
+        How long to wait for releases, at most; by default without limit.
+    progress
+        Whether to show a progress bar while waiting; by default only on a terminal or in a
+        notebook.
 
     Returns
     -------
@@ -267,6 +245,8 @@ def fetch(
         Owners hold different results, or the result was sealed to another identity.
     ReleasePending
         Owners have yet to release outputs; it names them.
+    DeadlineExceeded
+        They have not done so in time.
     ReleaseRefused
         An owner refused to release an output, for good.
     ReceiptError, AttestationError
@@ -279,6 +259,8 @@ def fetch(
         job: str | None = document.digest
         if isinstance(run, Run):
             run_id = run.id
+            if wait:
+                run.wait(progress=progress)
             anchor = run.anchor if anchor is None else anchor
         else:
             run_id = _newest_run(document.digest, given)
@@ -295,7 +277,9 @@ def fetch(
     _check_connected(receipt.job.servers(), given)
     _check_outputs(receipt, outputs)
     mine = Identity.mine() if identity is None else identity
-    shares = _shares(outputs, given)
+    shares = all_shares(
+        outputs, given, wait=wait, timeout_seconds=timeout_seconds, progress=progress
+    )
     opened = {
         each.envelope.output: _open(
             given[0], each.envelope, _output_key(each.envelope, shares, mine)

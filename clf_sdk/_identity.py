@@ -8,11 +8,12 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import platformdirs
 
 from clf_sdk import _keychain
+from clf_sdk._not_picklable import NotPicklable
 from clf_sdk._passphrase import (
     configured_passphrase,
     decrypt,
@@ -34,7 +35,7 @@ from clf_sdk.protocol import (
 )
 
 
-class Identity:
+class Identity(NotPicklable):
     """The private keys of a person.
 
     An analyst signs jobs with it, and results are sealed to its public half. `Identity.mine` keeps
@@ -47,6 +48,8 @@ class Identity:
     hpke
         HPKE key.
     """
+
+    _not_pickled: ClassVar[str] = "it is a private key; keep it with save(path, passphrase=…)"
 
     def __init__(self, signing: SigningKey, hpke: PrivateKey) -> None:
         self._signing = signing

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clf_sdk._cards import Identifier, Shown, card
+from clf_sdk._connection import any_simulated, known_names
 from clf_sdk._identity import Identity
+from clf_sdk._job_words import describe_document
 from clf_sdk._public_identity import PublicIdentity
 from clf_sdk._table import SharedTable
 from clf_sdk.align import join
@@ -139,10 +142,16 @@ class Job:
     def __repr__(self) -> str:
         document = self.document
         inputs = ", ".join(entry.name for entry in document.inputs)
+        warning = "; INSECURE SIMULATION" if any_simulated(document.servers()) else ""
         return (
             f"Job({document.name!r}: {document.operation.name} on {inputs}; "
-            f"digest {self.digest[:12]}…)"
+            f"digest {self.digest[:12]}…{warning})"
         )
+
+    def _repr_html_(self) -> str:
+        rows: dict[str, Shown] = {"Digest": Identifier(self.digest)}
+        rows |= describe_document(self.document, known_names())
+        return card("Job", self.name, rows, simulation=any_simulated(self.document.servers()))
 
     @property
     def name(self) -> str:

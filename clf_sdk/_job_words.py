@@ -141,34 +141,62 @@ def describe_job(
     analyst = status.analyst_label or "an analyst whom you have removed"
     mine = [entry for entry in job.inputs if entry.server == server]
     others = [entry for entry in job.inputs if entry.server != server]
-    parameters = [
-        f"{name} = {json.dumps(value, ensure_ascii=False)}"
-        for name, value in job.operation.parameters.items()
-    ]
     fingerprint = identity_fingerprint(status.analyst)
     return {
         "Who asks": [f"{analyst}, fingerprint {fingerprint}, on {moment(status.submitted_at)}"],
         "What for": [job.purpose or "(no purpose is given)"],
         "Your data": [f"{entry.table}, {_version(entry)}: {_columns(entry)}" for entry in mine],
-        "Joined with": [
-            f"{entry.table} of {names.get(entry.server, f'server {entry.server[:_SHORT]}…')}, "
-            f"{_version(entry)}: {_columns(entry)}"
-            for entry in others
-        ]
-        or ["nobody else's data"],
+        "Joined with": [_of_owner(entry, names) for entry in others] or ["nobody else's data"],
         "Aligned": align_in_words(job.align),
         "Prepared": prepare_in_words(job.prepare) or ["not at all"],
-        "Operation": [job.operation.name, *parameters],
+        "Operation": _operation(job),
         "Comes out": _outputs(job),
-        "Goes to": [
-            f"{'the analyst' if who.digest == status.analyst else 'a recipient'}, "
-            f"fingerprint {identity_fingerprint(who.digest)}"
-            for who in job.recipients
-        ],
+        "Goes to": _recipients(job),
         "Program": [_program(job)],
         "Changed": _changes(record, previous),
         "Decision": [_decision(status)],
     }
+
+
+def describe_document(job: JobDocument, names: Mapping[str, str]) -> dict[str, list[str]]:
+    """Say what a job asks of its owners, under one heading for each question.
+
+    Parameters
+    ----------
+    job
+        The job.
+    names
+        Names of servers, by their ids, as far as they are known.
+    """
+    return {
+        "What for": [job.purpose or "(no purpose is given)"],
+        "Inputs": [_of_owner(entry, names) for entry in job.inputs],
+        "Aligned": align_in_words(job.align),
+        "Prepared": prepare_in_words(job.prepare) or ["not at all"],
+        "Operation": _operation(job),
+        "Comes out": _outputs(job),
+        "Goes to": _recipients(job),
+        "Program": [_program(job)],
+    }
+
+
+def _of_owner(entry: JobInput, names: Mapping[str, str]) -> str:
+    owner = names.get(entry.server, f"server {entry.server[:_SHORT]}…")
+    return f"{entry.table} of {owner}, {_version(entry)}: {_columns(entry)}"
+
+
+def _operation(job: JobDocument) -> list[str]:
+    parameters = job.operation.parameters.items()
+    said = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in parameters]
+    return [job.operation.name, *said]
+
+
+def _recipients(job: JobDocument) -> list[str]:
+    return [
+        f"{'the analyst' if who.digest == job.analyst.digest else 'a recipient'}, "
+        f"fingerprint {identity_fingerprint(who.digest)}"
+        for who in job.recipients
+    ]
 
 
 def _changes(record: JobRecord, previous: JobRecord | None) -> list[str]:

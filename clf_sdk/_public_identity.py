@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clf_sdk._cards import Identifier, card
 from clf_sdk.errors import ConfigurationError, FormatTooNew, Malformed
 from clf_sdk.keys import PublicKey, verify_signature
 from clf_sdk.protocol import IdentityDocument, Json, identity_fingerprint, parse_json
@@ -40,6 +41,9 @@ class PublicIdentity:
 
     def __repr__(self) -> str:
         return f"PublicIdentity({self.fingerprint})"
+
+    def _repr_html_(self) -> str:
+        return card("Identity", self.fingerprint, {"identity id": Identifier(self.id)})
 
     @property
     def id(self) -> str:

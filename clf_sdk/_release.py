@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from clf_sdk._cards import Identifier, Shown, card, frame_html
 from clf_sdk._connection import Connection, only_connection
+from clf_sdk._job_words import moment
+from clf_sdk._not_picklable import NotPicklable
 from clf_sdk.errors import NotFound
 from clf_sdk.protocol import (
     DisclosureReport,
@@ -21,11 +24,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class Release:
+class Release(NotPicklable):
     """One output that an owner reviews, from `releases`.
 
     What is shown is its shape and size; nobody but its recipients can read it.
     """
+
+    _not_pickled: ClassVar[str] = "it belongs to an open connection; ask again with clf.releases()"
 
     def __init__(self, connection: Connection, held: HeldResult) -> None:
         self._connection = connection
@@ -37,6 +42,19 @@ class Release:
             f"Release({self.output!r} of run {self.run[:12]}…, job {self.job[:12]}…: "
             f"{self.shape_in_words}, {self.bytes:,} bytes sealed, {self.status}{warning})"
         )
+
+    def _repr_html_(self) -> str:
+        rows: dict[str, Shown] = {
+            "run": Identifier(self.run),
+            "job": Identifier(self.job),
+            "shape": self.shape_in_words,
+            "sealed": f"{self.bytes:,} bytes, to {self.recipients:,} recipients",
+            "arrived": moment(self._held.created_at),
+            "disclosure": self.report_lines(),
+            **({"reason": self.reason} if self.reason else {}),
+        }
+        title = f"{self.output} ({self.status})"
+        return card("Output", title, rows, simulation=self._held.envelope.mode == "simulation")
 
     @property
     def run(self) -> str:
@@ -170,7 +188,7 @@ class Releases(Sequence[Release]):
         return self.to_pandas().to_string(index=False) if self._found else "no outputs to review"
 
     def _repr_html_(self) -> str:
-        return self.to_pandas().to_html(index=False, escape=True)
+        return frame_html(self.to_pandas()) if self._found else "<p>no outputs to review</p>"
 
     def of(self, job: str, output: str, *, run: str | None = None) -> Release:
         """Return the newest one of a job's output.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-import html
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
+from clf_sdk._cards import Identifier, Shown, card, frame_html
 from clf_sdk._connection import Connection, known_names, only_connection
 from clf_sdk._job_words import Change, compare_jobs, describe_job
+from clf_sdk._not_picklable import NotPicklable
 from clf_sdk.errors import InvalidInput, JobAltered, NotFound
 from clf_sdk.keys import verify_signature
 from clf_sdk.protocol import (
@@ -32,7 +33,7 @@ _COLUMNS = ["name", "digest", "analyst", "operation", "state", "runs", "runs_use
 
 
 @dataclass(frozen=True, repr=False)
-class JobRequest:
+class JobRequest(NotPicklable):
     """A job that an analyst submitted to an owner, from `requests`.
 
     Attributes
@@ -42,6 +43,8 @@ class JobRequest:
     status
         What the owner has decided so far.
     """
+
+    _not_pickled: ClassVar[str] = "it belongs to an open connection; ask again with clf.requests()"
 
     connection: Connection
     status: JobStatus
@@ -55,12 +58,9 @@ class JobRequest:
         )
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th>{html.escape(title)}</th>"
-            f"<td>{'<br>'.join(html.escape(line) for line in lines)}</td></tr>"
-            for title, lines in self._described().items()
-        )
-        return f"<p>{html.escape(repr(self))}</p><table>{rows}</table>"
+        rows: dict[str, Shown] = {"Digest": Identifier(self.digest), **self._described()}
+        simulation = self.connection.mode == "simulation"
+        return card("Request", f"{self.status.name} ({self.state})", rows, simulation=simulation)
 
     @property
     def digest(self) -> str:
@@ -237,8 +237,7 @@ class JobRequests(Sequence[JobRequest]):
         return f"JobRequests({len(self._found)} jobs, {waiting} pending)"
 
     def _repr_html_(self) -> str:
-        table: str = self.to_pandas().to_html(index=False, escape=True)
-        return table
+        return frame_html(self.to_pandas())
 
     def __len__(self) -> int:
         return len(self._found)

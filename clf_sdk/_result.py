@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import pyarrow as pa
 
+from clf_sdk._cards import Identifier, Shown, card, frame_html, text
+from clf_sdk._figures import FIGURES, figure_of, new_axes
+from clf_sdk._not_picklable import NotPicklable
+from clf_sdk._result_table import for_paper
 from clf_sdk.errors import NotFound
 from clf_sdk.protocol import Mode
 from clf_sdk.receipt import VerifiedReceipt
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
 _SIMULATION = "INSECURE SIMULATION: no hardware vouches for this result"
 
@@ -24,7 +28,7 @@ Output: TypeAlias = "pa.Table | dict[str, Any]"
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(NotPicklable):
     """The outputs of a run, decrypted; from `fetch`.
 
     Attributes
@@ -34,6 +38,11 @@ class Result:
     outputs
         Tables and documents by name.
     """
+
+    _not_pickled: ClassVar[str] = (
+        "what was verified can't be carried in bytes that anybody can write; "
+        "fetch again, or keep to_arrow() and receipt.save()"
+    )
 
     receipt: VerifiedReceipt
     outputs: Mapping[str, Output] = field(repr=False)
@@ -115,6 +124,51 @@ class Result:
         frame: pd.DataFrame = self.to_arrow(output).to_pandas()
         return frame
 
+    @property
+    def _confidence(self) -> object:
+        return self.receipt.job.operation.parameters.get("confidence")
+
+    def plot(self, output: str | None = None, *, ax: Axes | None = None) -> Axes:
+        """Draw an output, for example the coefficients of a model as a forest plot.
+
+        Parameters
+        ----------
+        output
+            Name of the output; by default the first one that can be drawn.
+        ax
+            Where to draw; by default on axes of their own.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            To be changed further, or saved with ``.figure.savefig(path)``.
+
+        Raises
+        ------
+        NotFound
+            There is no such output, or there is no figure for it.
+        """
+        names = list(self.outputs) if output is None else [output]
+        for name in names:
+            figure = figure_of(self.to_arrow(name).column_names)
+            if figure is not None:
+                break
+        else:
+            raise NotFound(
+                f"there is no figure for {', '.join(names)}",
+                hint="to_pandas() returns the numbers; there are figures for: "
+                + ", ".join(each.name for each in FIGURES),
+            )
+        frame = self.to_pandas(name)
+        axes = new_axes(len(frame)) if ax is None else ax
+        figure.draw(frame, axes)
+        title = f"{self.receipt.job.name}: {name}"
+        if self.mode == "simulation":
+            axes.set_title(f"{title}\n{_SIMULATION}", color="#a30021", fontsize="medium")
+        else:
+            axes.set_title(title, fontsize="medium")
+        return axes
+
     def summary(self) -> str:
         """Return all outputs as text."""
         parts = []
@@ -128,9 +182,11 @@ class Result:
         return "\n\n".join(parts)
 
     def _repr_html_(self) -> str:
-        warning = f"<p><strong>{_SIMULATION}</strong></p>" if self.mode == "simulation" else ""
         tables = "".join(
-            f"<h4>{html.escape(name)}</h4>{self.to_pandas(name).to_html(index=False, escape=True)}"
+            f'<div style="margin:6px 0 2px;font-weight:600">{text(name)}</div>'
+            f"{frame_html(for_paper(self.to_pandas(name), confidence=self._confidence))}"
             for name in self.outputs
         )
-        return f"<div>{warning}{tables}<small>run {html.escape(self.run)}</small></div>"
+        rows: dict[str, Shown] = {"run": Identifier(self.run), "job": Identifier(self.job)}
+        name = self.receipt.job.name
+        return card("Result", name, rows, simulation=self.mode == "simulation", body=tables)

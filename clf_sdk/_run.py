@@ -6,19 +6,22 @@ import os
 import secrets
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from tqdm.auto import tqdm
 
-from clf_sdk._enclave_process import EnclaveProcess
+from clf_sdk._cards import Identifier, Shown, card
+from clf_sdk._connection import any_simulated, known_names
+from clf_sdk._enclave_process import EnclaveProcess, StartedEnclave
 from clf_sdk._enclave_service import EnclaveService
 from clf_sdk._job import Job
+from clf_sdk._not_picklable import NotPicklable
+from clf_sdk._run_stages import RunStages, read_stages, steps_of
 from clf_sdk.attestation import TrustAnchor
 from clf_sdk.errors import BY_CODE, ConfigurationError, DeadlineExceeded, RunFailed
-from clf_sdk.protocol import RunRequest
+from clf_sdk.protocol import RunRequest, check_run
 
 _POLL_SECONDS = 0.05
-_STAGES = 3  # aligned, computed, delivered; one more for each pull, two sessions with each server
 _DONE, _FAILED = "delivered", "failed"
 
 
@@ -30,7 +33,7 @@ class _Enclave(Protocol):
         """Say how the enclave ended, when it did so without a word; None while it runs."""
 
 
-class Run:
+class Run(NotPicklable):
     """A run of a job, from `run`.
 
     Attributes
@@ -41,6 +44,8 @@ class Run:
         The job.
     """
 
+    _not_pickled: ClassVar[str] = "it follows a process; keep its id, and use clf.Run.find(id)"
+
     def __init__(
         self, job: Job, run_id: str, enclave: _Enclave, *, simulation: Path | None = None
     ) -> None:
@@ -50,7 +55,52 @@ class Run:
         self._simulation = simulation
 
     def __repr__(self) -> str:
-        return f"Run({self.id[:12]}… of {self.job.name!r}: {self.stage})"
+        warning = "; INSECURE SIMULATION" if self.simulated else ""
+        return f"Run({self.id[:12]}… of {self.job.name!r}: {self.stage}{warning})"
+
+    def _repr_html_(self) -> str:
+        stages, names = self.stages, known_names()
+        rows: dict[str, Shown] = {"run": Identifier(self.id), "job": Identifier(self.job.digest)}
+        for server in self.job.document.servers():
+            rows[names.get(server, f"server {server[:12]}…")] = stages.owner_in_words(server)
+        rows["enclave"] = stages.stages_in_words()
+        return card("Run", f"{self.job.name} ({self.stage})", rows, simulation=self.simulated)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether no hardware vouches for the run, as far as this process can tell."""
+        return (
+            self._simulation is not None
+            or self.stages.mode == "simulation"
+            or any_simulated(self.job.document.servers())
+        )
+
+    @property
+    def stages(self) -> RunStages:
+        """How far the run has come, owner by owner."""
+        return read_stages(self.job.document, self.events)
+
+    @classmethod
+    def find(cls, run: str, *, insecure_simulation: str | os.PathLike[str] | None = None) -> Run:
+        """Return a run that was started on this machine, also by a kernel that is gone.
+
+        Parameters
+        ----------
+        run
+            The run's id.
+        insecure_simulation
+            INSECURE: directory of the simulated TEE that it was started with.
+
+        Raises
+        ------
+        NotFound
+            No such run was started by this user on this machine.
+        """
+        enclave = StartedEnclave(check_run(run))
+        request = enclave.request
+        job = Job.of(request.job, endpoints=request.endpoints)
+        simulation = None if insecure_simulation is None else Path(insecure_simulation)
+        return cls(job, run, enclave, simulation=simulation)
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -63,6 +113,11 @@ class Run:
         if self._simulation is None:
             return TrustAnchor.intel()
         return TrustAnchor.insecure_simulation(self._simulation / "anchor.pem")
+
+    @property
+    def ended(self) -> str | None:
+        """How the enclave's process ended; None while it runs, or when it serves other runs too."""
+        return self._enclave.ended()
 
     @property
     def stage(self) -> str:
@@ -88,15 +143,15 @@ class Run:
             The error that ended the run.
         """
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        document = self.job.document
-        total = 2 * len(document.servers()) + len(document.inputs) + _STAGES
+        total = steps_of(self.job.document)
         disable = None if progress is None else not progress
         with tqdm(total=total, desc=f"run {self.job.name}", disable=disable) as bar:
             while True:
                 ended = self._enclave.ended()
                 events = self.events
-                steps = [event for event in events if event["event"] not in ("process", "started")]
-                bar.update(min(len(steps), total) - bar.n)
+                stages = read_stages(self.job.document, events)
+                bar.update(stages.steps - bar.n)
+                bar.set_postfix_str(_underway(stages), refresh=False)
                 if events and events[-1]["event"] == _DONE:
                     return self
                 if events and events[-1]["event"] == _FAILED:
@@ -108,6 +163,13 @@ class Run:
                         f"run {self.id} still runs", hint="call wait() again; it goes on"
                     )
                 time.sleep(_POLL_SECONDS)
+
+
+def _underway(stages: RunStages) -> str:
+    """Say what is being pulled, for the end of a progress bar."""
+    return "; ".join(
+        str(entry) for entry in stages.inputs if entry.pulled_bytes and not entry.complete
+    )
 
 
 def _failure(event: dict[str, Any]) -> Exception:

@@ -14,7 +14,7 @@ from clf_sdk._public_identity import PublicIdentity
 from clf_sdk.errors import ConfigurationError, DeadlineExceeded, TransportError
 from clf_sdk.protocol import Profile
 
-_START_SECONDS = 30.0
+_START_SECONDS = 90.0
 _STOP_SECONDS = 25.0
 _POLL_SECONDS = 0.05
 
@@ -101,6 +101,14 @@ class ServerProcess:
             _operate("analyst", "add", directory, str(file), "--label", label)
         _operate("token", "create", directory, "--role", "analyst", "--analyst", label)
         return Profile.load(self.directory / f"{label}.profile.json")
+
+    def answers(self) -> bool:
+        """Tell whether the server answers, whoever has started it."""
+        client = HttpClient(self.owner)
+        try:
+            return _answers(client)
+        finally:
+            client.close()
 
     def start(self) -> None:
         """Start the process, and wait until it answers.

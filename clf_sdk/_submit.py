@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from tqdm.auto import tqdm
+
+from clf_sdk._cards import Identifier, card, frame_html
 from clf_sdk._connection import Connection, connections_to
 from clf_sdk._identity import Identity
 from clf_sdk._job import Job
-from clf_sdk.errors import ConfigurationError, JobAltered
+from clf_sdk._not_picklable import NotPicklable
+from clf_sdk.errors import (
+    ConfigurationError,
+    DeadlineExceeded,
+    JobAltered,
+    JobRefused,
+    JobRevoked,
+)
 from clf_sdk.protocol import JOB_SIGNATURE, JobRecord, JobStatus, canonical_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_POLL_SECONDS = 1.0
 _COLUMNS = ["owner", "state", "runs", "runs_used", "until", "reason"]
 
 
 @dataclass(frozen=True, repr=False)
-class Submission:
+class Submission(NotPicklable):
     """What the owners of a job have decided so far, from `submit`.
 
     Attributes
@@ -32,6 +44,10 @@ class Submission:
     statuses
         What each owner decided, by the name of its server.
     """
+
+    _not_pickled: ClassVar[str] = (
+        "it belongs to open connections; submit(job) again tells what owners decided"
+    )
 
     job: Job
     connections: tuple[Connection, ...]
@@ -45,8 +61,13 @@ class Submission:
         return f"Submission({self.job.name!r}, digest {self.job.digest[:12]}…; {said})"
 
     def _repr_html_(self) -> str:
-        table: str = self.to_pandas().to_html(index=False, escape=True)
-        return table
+        return card(
+            "Submission",
+            self.job.name,
+            {"digest": Identifier(self.job.digest)},
+            simulation=any(connection.mode == "simulation" for connection in self.connections),
+            body=frame_html(self.to_pandas()),
+        )
 
     @property
     def approved(self) -> bool:
@@ -61,6 +82,61 @@ class Submission:
     def refresh(self) -> Submission:
         """Ask all owners anew."""
         return Submission(self.job, self.connections, _ask(self.job, self.connections))
+
+    def wait(
+        self, *, timeout_seconds: float | None = None, progress: bool | None = None
+    ) -> Submission:
+        """Wait until every owner has approved the job, and say for whom.
+
+        Interrupting stops the waiting and nothing else.
+
+        Parameters
+        ----------
+        timeout_seconds
+            How long at most; by default without limit.
+        progress
+            Whether to show a progress bar; by default only on a terminal or in a notebook.
+
+        Returns
+        -------
+        Submission
+            What the owners have decided.
+
+        Raises
+        ------
+        JobRefused, JobRevoked
+            An owner said no; the message has the reason.
+        DeadlineExceeded
+            Owners have not decided in time.
+        """
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        now, disable = self, None if progress is None else not progress
+        with tqdm(total=len(self.statuses), desc=f"ask {self.job.name}", disable=disable) as bar:
+            while True:
+                now._check_refused()
+                bar.set_postfix_str(
+                    f"waiting for {', '.join(now.waiting)}" if now.waiting else "", refresh=False
+                )
+                bar.update(len(now.statuses) - len(now.waiting) - bar.n)
+                if now.approved:
+                    return now
+                bar.refresh()
+                if deadline is not None and time.monotonic() > deadline:
+                    raise DeadlineExceeded(
+                        f"still waiting for the approval by: {', '.join(now.waiting)}",
+                        hint="submit it again later to see what they decided",
+                    )
+                time.sleep(_POLL_SECONDS)
+                now = now.refresh()
+
+    def _check_refused(self) -> None:
+        kinds = {"refused": JobRefused, "revoked": JobRevoked}
+        for owner, status in self.statuses.items():
+            if status.state in kinds:
+                raise kinds[status.state](
+                    f"{owner!r} has {status.state} the job: {status.reason}",
+                    hint="what you change to ask again is another job",
+                )
 
     def to_pandas(self) -> pd.DataFrame:
         """Return one row an owner, with what it decided."""

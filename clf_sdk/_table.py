@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from clf_sdk._cards import Identifier, Shown, card, grid
+from clf_sdk._job_words import moment
+from clf_sdk._not_picklable import NotPicklable
 from clf_sdk.errors import NotFound
 from clf_sdk.protocol import TableDescription
 
@@ -16,7 +19,7 @@ _SHORT = 12
 
 
 @dataclass(frozen=True)
-class SharedTable:
+class SharedTable(NotPicklable):
     """A sealed table on a server, from `share` or `Connection.table`.
 
     Attributes
@@ -29,6 +32,10 @@ class SharedTable:
         The columns that a job may ask for; None means all.
     """
 
+    _not_pickled: ClassVar[str] = (
+        "it belongs to an open connection; ask again with connection.table(name)"
+    )
+
     connection: Connection = field(repr=False)
     description: TableDescription
     columns: tuple[str, ...] | None = None
@@ -40,6 +47,24 @@ class SharedTable:
             f"SharedTable({self.name!r} on {self.connection.name!r}, {self.rows:,} rows, "
             f"{chosen:,} columns, version {self.version[:_SHORT]}…{warning})"
         )
+
+    def _repr_html_(self) -> str:
+        described = self.description
+        chosen = [
+            (column.name, column.type)
+            for column in described.columns
+            if self.columns is None or column.name in self.columns
+        ]
+        rows: list[tuple[str, Shown]] = [
+            ("owner", self.connection.name),
+            ("rows", f"{self.rows:,}"),
+            ("version", Identifier(self.version)),
+            ("sealed", f"{described.sealed_bytes:,} bytes in {described.row_groups:,} row groups"),
+            ("shared", moment(described.created_at)),
+        ]
+        simulation = self.connection.mode == "simulation"
+        body = grid(["column", "type"], chosen)
+        return card("Table", self.name, rows, simulation=simulation, body=body)
 
     @property
     def name(self) -> str:

@@ -110,6 +110,12 @@ class ClfError(Exception):
         self.hint = hint
         self.request_id = request_id
 
+    def _render_traceback_(self) -> list[str]:
+        """Show the error as IPython does; asked a second time, as by ``%tb``, with a traceback."""
+        from clf_sdk._error_text import render_error  # noqa: PLC0415 - for notebooks only
+
+        return render_error(self)
+
     def __str__(self) -> str:
         text = self.message
         if self.request_id:

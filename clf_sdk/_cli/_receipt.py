@@ -108,7 +108,7 @@ def compare(first: Path, second: Path, *, as_json: bool) -> None:
 
 
 def _comparison(found: Comparison) -> str:
-    from clf_sdk.receipt import printable
+    from clf_sdk._printable import printable
 
     if found.same:
         return "The same receipt, byte for byte: both saw the same run."

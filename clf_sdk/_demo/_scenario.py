@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import clf_sdk as clf
-from clf_sdk._server_process import ServerProcess
-from clf_sdk.attestation import EnclavePolicy, create_simulation
 from clf_sdk.errors import ConfigurationError, ReleasePending, RunFailed
 from clf_sdk.protocol import JobStatus
 
@@ -124,16 +122,6 @@ def pooled_fit(people: pd.DataFrame) -> dict[str, float]:
     return {str(term): float(value) for term, value in fitted.params.items()}
 
 
-def _program_policy() -> EnclavePolicy:
-    """Pin the enclave app of this installation; owners would review it, then pin it."""
-    import subprocess  # noqa: PLC0415 - the demo alone needs it
-    import sys  # noqa: PLC0415 - the demo alone needs it
-
-    command = [sys.executable, "-m", "clf_enclave", "measure"]
-    measured = subprocess.run(command, capture_output=True, text=True, check=True)
-    return EnclavePolicy(mrenclave=measured.stdout.strip())
-
-
 def run_demo(folder: Path | None = None) -> DemoOutcome:
     """Run the whole demonstration, in a folder that is removed afterwards unless it is given."""
     if folder is None:
@@ -144,38 +132,15 @@ def run_demo(folder: Path | None = None) -> DemoOutcome:
         return _run(folder, timer, cleanup)
 
 
-def _start_servers(
-    folder: Path, simulation: Path, cleanup: contextlib.ExitStack
-) -> dict[str, ServerProcess]:
-    """Start every owner's server, all at the same time."""
-
-    def start(owner: str) -> ServerProcess:
-        server = ServerProcess(
-            folder / owner, name=owner, insecure_simulation=simulation / "anchor.pem"
-        )
-        server.start()
-        return server
-
-    with ThreadPoolExecutor() as pool:
-        started = {owner: pool.submit(start, owner) for owner in COLUMNS}
-    servers = {}
-    for owner, future in started.items():
-        servers[owner] = future.result()
-        cleanup.callback(servers[owner].stop)
-    return servers
-
-
 def _run(folder: Path, timer: _Timer, cleanup: contextlib.ExitStack) -> DemoOutcome:
     with timer("load"):
         people = load_people()
     with timer("start_servers"):
-        simulation = folder / "simulation"
-        create_simulation(simulation)
-        servers = _start_servers(folder, simulation, cleanup)
-        pids = tuple(server.pid or 0 for server in servers.values())
+        cluster = cleanup.enter_context(clf.testing.cluster(list(COLUMNS), directory=folder))
+        pids = tuple(pid or 0 for pid in cluster.pids.values())
 
     # Each owner, in a notebook of its own: share one frame under a policy.
-    program, owners = _program_policy(), dict[str, clf.Connection]()
+    program, owners = cluster.enclave, cluster.owners
     with timer("share"):
         for number, (owner, columns) in enumerate(COLUMNS.items()):
             policy = clf.Policy(
@@ -184,23 +149,15 @@ def _run(folder: Path, timer: _Timer, cleanup: contextlib.ExitStack) -> DemoOutc
                 release="review" if owner == REVIEWER else "at_once",
             )
             frame = people[[KEY, *columns]].sample(frac=1, random_state=number)
-            owners[owner] = clf.connect(servers[owner].owner)
-            cleanup.callback(owners[owner].close)
             clf.share(frame, name=TABLES[owner], policy=policy, to=owners[owner], progress=False)
 
     # The analyst has an identity; each owner's operator adds it and hands out a profile.
-    identity = clf.Identity.create()
+    identity = cluster.identity
     with timer("admit"), ThreadPoolExecutor() as pool:
-        profiles = list(
-            pool.map(
-                lambda server: server.admit(identity.public, label="analyst"), servers.values()
-            )
-        )
+        list(pool.map(cluster.analyst_profile, COLUMNS))
 
     # With a profile of each server the analyst builds the job, and submits it to all owners.
-    analyst = [clf.connect(profile) for profile in profiles]
-    for connection in analyst:
-        cleanup.callback(connection.close)
+    analyst = list(cluster.analyst.values())
     tables = {
         owner: connection.table(TABLES[owner])
         for owner, connection in zip(COLUMNS, analyst, strict=True)
@@ -228,7 +185,7 @@ def _run(folder: Path, timer: _Timer, cleanup: contextlib.ExitStack) -> DemoOutc
     # The analyst runs the job. One owner demands to look at results first: so far, nobody can
     # open them.
     with timer("run"):
-        run = clf.run(job, insecure_simulation=simulation, progress=False)
+        run = clf.run(job, insecure_simulation=cluster.simulation, progress=False)
     try:
         clf.fetch(run, connections=analyst, identity=identity)
     except ReleasePending as pending:
@@ -247,8 +204,7 @@ def _run(folder: Path, timer: _Timer, cleanup: contextlib.ExitStack) -> DemoOutc
     with timer("verify_receipt"):
         path = folder / "receipt.json"
         path.write_bytes(tables["insurer"].connection.receipt(run.id))
-        anchor = clf.TrustAnchor.insecure_simulation(simulation / "anchor.pem")
-        receipt = clf.verify(path, anchor=anchor, policy=program, job=job.digest)
+        receipt = clf.verify(path, anchor=cluster.anchor, policy=program, job=job.digest)
     with timer("pooled_fit"):
         reference = pooled_fit(people)
     events = tuple(run.events)

@@ -8,7 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
+from typing import ClassVar
 
+from clf_sdk._cards import Identifier, Shown, card, grid
+from clf_sdk._job_words import moment
+from clf_sdk._not_picklable import NotPicklable
 from clf_sdk.audit._checkpoint import MOST_NOTE_BYTES, Checkpoint
 from clf_sdk.audit._entries import check_entries
 from clf_sdk.audit._files import replacing
@@ -20,7 +24,7 @@ _MOST_LINE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class VerifiedLog:
+class VerifiedLog(NotPicklable):
     """A log all of whose entries lead to a signed root.
 
     Attributes
@@ -35,6 +39,11 @@ class VerifiedLog:
         Whether an entry was written under a simulated TEE, which proves nothing.
     """
 
+    _not_pickled: ClassVar[str] = (
+        "what was verified can't be carried in bytes that anybody can write; "
+        "verify the export again"
+    )
+
     checkpoint: Checkpoint
     events: dict[str, int]
     first_time: int | None
@@ -45,6 +54,18 @@ class VerifiedLog:
         warning = ", INSECURE SIMULATION" if self.simulation else ""
         checkpoint = self.checkpoint
         return f"VerifiedLog(server={checkpoint.server[:12]}…, size={checkpoint.size}{warning})"
+
+    def _repr_html_(self) -> str:
+        checkpoint = self.checkpoint
+        rows: dict[str, Shown] = {
+            "server id": Identifier(checkpoint.server),
+            "entries": f"{checkpoint.size:,}",
+            "root": Identifier(checkpoint.root.hex()),
+        }
+        if self.first_time is not None and self.last_time is not None:
+            rows["time"] = f"{moment(self.first_time)} to {moment(self.last_time)}"
+        body = grid(["event", "entries"], list(self.events.items()))
+        return card("Audit log", "verified", rows, simulation=self.simulation, body=body)
 
 
 def summarise(entries: Iterable[AuditEntry], checkpoint: Checkpoint) -> VerifiedLog:

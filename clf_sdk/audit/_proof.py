@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from clf_sdk._cards import Identifier, Shown, card
+from clf_sdk._job_words import moment
 from clf_sdk.audit._checkpoint import Checkpoint
 from clf_sdk.audit._export import check_server
 from clf_sdk.audit._merkle import leaf_hash, verify_inclusion
@@ -34,6 +37,18 @@ class VerifiedEntry:
         warning = ", INSECURE SIMULATION" if self.entry.mode == "simulation" else ""
         entry, server = self.entry, self.checkpoint.server
         return f"VerifiedEntry({entry.index}, {entry.event!r}, server={server[:12]}…{warning})"
+
+    def _repr_html_(self) -> str:
+        entry = self.entry
+        rows: dict[str, Shown] = {
+            "server id": Identifier(self.checkpoint.server),
+            "entry": f"{entry.index:,} of {self.checkpoint.size:,}",
+            "time": moment(entry.time),
+        }
+        for name, value in entry.details.items():
+            rows[name] = json.dumps(value, ensure_ascii=False)
+        simulation = entry.mode == "simulation"
+        return card("Audit entry", entry.event, rows, simulation=simulation)
 
 
 def check_proof(proof: AuditProof, *, server: str | None = None) -> VerifiedEntry:

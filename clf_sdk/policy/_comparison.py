@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from clf_sdk._cards import grid
 from clf_sdk.policy._words import in_words
 
 if TYPE_CHECKING:
@@ -78,13 +78,8 @@ class Comparison:
         )
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th>{html.escape(entry.rule)}</th><td>{entry.change}</td>"
-            f"<td>{html.escape(entry.before)}</td><td>{html.escape(entry.after)}</td></tr>"
-            for entry in self.changes
-        )
-        head = "<tr><th>rule</th><th>change</th><th>before</th><th>after</th></tr>"
-        return f"<table>{head}{rows}</table>"
+        rows = [(entry.rule, entry.change, entry.before, entry.after) for entry in self.changes]
+        return grid(["rule", "change", "before", "after"], rows)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return one row a rule, with ``rule``, ``change``, ``before`` and ``after``."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import html
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from clf_sdk._cards import card, grid
 from clf_sdk.errors import InvalidInput
 from clf_sdk.policy._policy import identity_id
 from clf_sdk.policy._rules import AccessRequest, Verdict, decide
@@ -82,12 +82,8 @@ class Explanation:
         return "\n".join([self._title(), *lines])
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th>{html.escape(entry.rule)}</th><td>{_IN_WORDS[entry.outcome]}</td>"
-            f"<td>{html.escape(entry.reason)}</td></tr>"
-            for entry in self.verdicts
-        )
-        return f"<p>{html.escape(self._title())}</p><table>{rows}</table>"
+        rows = [(entry.rule, _IN_WORDS[entry.outcome], entry.reason) for entry in self.verdicts]
+        return card("Policy", self._title(), body=grid(["rule", "says", "why"], rows))
 
     def to_pandas(self) -> pd.DataFrame:
         """Return one row a rule, with ``rule``, ``outcome`` and ``reason``."""

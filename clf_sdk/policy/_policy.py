@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import html
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -157,13 +156,11 @@ class Policy:
         return "\n".join(f"{rule:<{width}}  {text}" for rule, text in lines.items())
 
     def _repr_html_(self) -> str:
+        from clf_sdk._cards import Identifier, Shown, card  # noqa: PLC0415 - for people only
         from clf_sdk.policy._words import in_words  # noqa: PLC0415 - for people only
 
-        rows = "".join(
-            f"<tr><th>{html.escape(rule)}</th><td>{html.escape(text)}</td></tr>"
-            for rule, text in in_words(self).items()
-        )
-        return f"<table>{rows}</table>"
+        rows: dict[str, Shown] = {**in_words(self), "digest": Identifier(self.digest)}
+        return card("Policy", "what leaves this table", rows)
 
     @property
     def digest(self) -> str:

@@ -3,7 +3,7 @@
 from clf_sdk.receipt._compare import Comparison, Difference, compare_receipts
 from clf_sdk.receipt._consistency import check_receipt
 from clf_sdk.receipt._signed import MOST_RECEIPT_BYTES, SignedReceipt
-from clf_sdk.receipt._text import as_text, describe, printable
+from clf_sdk.receipt._text import as_text, describe
 from clf_sdk.receipt._verified import VerifiedOwner, VerifiedReceipt
 from clf_sdk.receipt._verify import verify
 
@@ -18,6 +18,5 @@ __all__ = [
     "check_receipt",
     "compare_receipts",
     "describe",
-    "printable",
     "verify",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+from clf_sdk._printable import printable
 from clf_sdk.protocol import (
     DisclosureReport,
     MeasuredProgram,
@@ -67,14 +68,6 @@ def as_text(rows: list[tuple[str, str]]) -> str:
     """Return pairs of a label and a text as lines, control characters escaped."""
     width = max(len(label) for label, _ in rows)
     return "\n".join(f"  {label:<{width}}  {printable(text)}" for label, text in rows)
-
-
-def printable(text: str) -> str:
-    """Escape control characters: texts of an analyst must not steer an owner's terminal."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
 
 
 def _utc(seconds: int) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+from clf_sdk._cards import card
+from clf_sdk._not_picklable import NotPicklable
 from clf_sdk.attestation import VerifiedEnclave
 from clf_sdk.protocol import (
     DisclosureReport,
@@ -43,7 +44,7 @@ class VerifiedOwner:
 
 
 @dataclass(frozen=True, repr=False)
-class VerifiedReceipt:
+class VerifiedReceipt(NotPicklable):
     """A receipt that holds. Only `verify` makes one.
 
     Attributes
@@ -56,6 +57,11 @@ class VerifiedReceipt:
     owners
         Those that granted it, when, and what the enclave proved to them.
     """
+
+    _not_pickled: ClassVar[str] = (
+        "what was verified can't be carried in bytes that anybody can write; "
+        "save() it, and verify again"
+    )
 
     signed: SignedReceipt
     pinned_by: Literal["verifier", "job"]
@@ -164,9 +170,4 @@ class VerifiedReceipt:
         return as_text(self._rows()) + warning
 
     def _repr_html_(self) -> str:
-        warning = f"<p><strong>{_SIMULATION}</strong></p>" if self.mode == "simulation" else ""
-        rows = "".join(
-            f"<tr><th>{html.escape(label)}</th><td>{html.escape(text)}</td></tr>"
-            for label, text in self._rows()
-        )
-        return f"<div>{warning}<table>{rows}</table></div>"
+        return card("Receipt", self.job.name, self._rows(), simulation=self.mode == "simulation")

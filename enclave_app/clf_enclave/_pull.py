@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from queue import Empty, SimpleQueue
@@ -18,6 +19,7 @@ from clf_sdk.sealed import Manifest, RowGroupReader, open_manifest
 
 _MOST_WORKERS = 4
 _MOST_RENEWALS = 1000
+_TELL_SECONDS = 0.5
 
 
 class TablePull:
@@ -31,15 +33,27 @@ class TablePull:
         The session that granted it.
     renew
         Opens another session with the same server, when tickets expire.
+    progress
+        Called with the sealed bytes that have come and their total, about twice a second.
     """
 
-    def __init__(self, name: str, session: OpenSession, renew: Callable[[], OpenSession]) -> None:
+    def __init__(
+        self,
+        name: str,
+        session: OpenSession,
+        renew: Callable[[], OpenSession],
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
         self._name = name
         self._session = session
         self._renew = renew
         self._renewals = 0
         self._lock = threading.Lock()
         self._granted = self._input(session)
+        self._progress = progress
+        self._total_bytes = 0
+        self._told_at = time.monotonic()
         self.pulled_bytes = 0
 
     def _input(self, session: OpenSession) -> GrantedInput:
@@ -107,6 +121,11 @@ class TablePull:
         reader = RowGroupReader(manifest, self._session.keys[self._name].columns)
         columns = self._granted.columns
         schema = reader.schema_of(columns)
+        self._total_bytes = sum(
+            wanted.stop - wanted.start
+            for number in range(len(manifest.row_groups))
+            for wanted in reader.ranges(number, columns)
+        )
         numbers: SimpleQueue[int] = SimpleQueue()
         for number in range(len(manifest.row_groups)):
             numbers.put(number)
@@ -184,8 +203,16 @@ class TablePull:
                     opened[part.column] = reader.open(number, part.column, view[: part.length])
                 position = part.offset + part.length
             response.read()
-            with self._lock:
-                self.pulled_bytes += wanted.stop - wanted.start
+            self._count(wanted.stop - wanted.start)
+
+    def _count(self, pulled: int) -> None:
+        """Count bytes, and tell of them now and then; the host sees them pass anyway."""
+        with self._lock:
+            self.pulled_bytes += pulled
+            now = time.monotonic()
+            if self._progress is not None and now - self._told_at >= _TELL_SECONDS:
+                self._told_at = now
+                self._progress(self.pulled_bytes, self._total_bytes)
 
 
 def _drain(numbers: SimpleQueue[int]) -> None:

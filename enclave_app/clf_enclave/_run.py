@@ -19,7 +19,7 @@ from clf_enclave._workspace import Workspace
 from clf_sdk.attestation import EvidenceProvider
 from clf_sdk.errors import BindingMismatch, NotReady, PolicyRefused, TicketRefused
 from clf_sdk.keys import PrivateKey, SigningKey
-from clf_sdk.protocol import Endpoint, RunRequest
+from clf_sdk.protocol import Endpoint, JobInput, RunRequest
 from clf_sdk.receipt import SignedReceipt
 
 _MOST_ATTEMPTS = 360
@@ -90,7 +90,12 @@ class EnclaveRun:
         for entry in self._identity.job.inputs:
             session = sessions[entry.server]
             started = time.perf_counter()
-            pull = TablePull(entry.name, session, partial(self._open, session.endpoint))
+            pull = TablePull(
+                entry.name,
+                session,
+                partial(self._open, session.endpoint),
+                progress=partial(self._tell_pull, entry, started),
+            )
             tables[entry.name] = pull.table()
             self._report(
                 "pulled",
@@ -102,6 +107,18 @@ class EnclaveRun:
                 },
             )
         return tables
+
+    def _tell_pull(self, entry: JobInput, started: float, pulled: int, total: int) -> None:
+        self._report(
+            "pulling",
+            {
+                "input": entry.name,
+                "server": entry.server,
+                "sealed_bytes": pulled,
+                "total_bytes": total,
+                "seconds": time.perf_counter() - started,
+            },
+        )
 
     def _compute(self, tables: dict[str, pa.Table], secret: bytes) -> _Computed:
         rows = {name: table.num_rows for name, table in tables.items()}
