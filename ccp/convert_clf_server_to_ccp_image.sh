@@ -15,7 +15,7 @@ Prints two commands, ready to paste: the one that packs the image of an owner's 
 one that runs it. Each value is an option, or a variable of the environment; ccp/README.md explains them.
 
   --port PORT            where the control listener is published (CCP_PORT; default: 4433)
-  --certs DIR            folder of the certificates, mounted at /data/server/certs
+  --certs DIR            folder of the certificates, mounted at /data/server/tls
                          (CCP_CERTS; default: ./certs)
   --conf FILE            configuration, mounted at /data/server/clf_server.conf
                          (CCP_CONF; default: ./clf_server.conf)
@@ -42,7 +42,7 @@ if [[ $run == true ]]; then
 fi
 
 options=(-it -p "$port:4433" --device /dev/sgx_enclave --device /dev/sgx_provision
-    -v "$(realpath --canonicalize-missing "$certs"):/data/server/certs"
+    -v "$(realpath --canonicalize-missing "$certs"):/data/server/tls"
     -v "$(realpath --canonicalize-missing "$conf"):/data/server/clf_server.conf")
 for host in "${hosts[@]}"; do
     options+=(--add-host="$host")

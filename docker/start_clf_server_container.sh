@@ -18,7 +18,7 @@ server.
   --data VOLUME          folder or volume that is mounted at /data; it holds the server's directory
                          /data/server (default: the volume clf-server)
   --conf FILE            configuration, mounted at /data/server/clf_server.conf
-  --certs DIR            certificates, mounted at /data/server/certs
+  --certs DIR            certificates, mounted at /data/server/tls
   --port [ADDRESS:]PORT  where the control listener is published (default: 4433)
   --blob-port [ADDRESS:]PORT|off
                          where the listener for ciphertext is published (default: 4480)
@@ -58,7 +58,7 @@ while [[ $# -gt 0 ]]; do
             ;;
         --certs)
             certs=$(existing --certs "$2")
-            options+=(--volume "$certs:/data/server/certs:ro")
+            options+=(--volume "$certs:/data/server/tls:ro")
             ;;
         --port) check_port "$2"; port=$2 ;;
         --blob-port) [[ $2 == off ]] || check_port "$2"; blob_port=$2 ;;

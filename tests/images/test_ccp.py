@@ -114,7 +114,7 @@ def test_server_commands_are_the_documented_ones(tmp_path: Path) -> None:
         "ports": ["4433:4433"],
         "devices": ["/dev/sgx_enclave", "/dev/sgx_provision"],
         # Each mount names the host's path and the container's.
-        "volumes": [f"{certs}:/data/server/certs", f"{conf}:/data/server/clf_server.conf"],
+        "volumes": [f"{certs}:/data/server/tls", f"{conf}:/data/server/clf_server.conf"],
         "hosts": ["VM-0-3-ubuntu:10.206.0.3", "pccs:10.0.0.9"],
         "image": f"sec_clf-server:{VERSION}",
     }
@@ -294,7 +294,7 @@ def test_template_lets_the_host_change_little(kind: str) -> None:
     schema = ROOT / "tests" / "enclave" / "gramine_manifest.schema.json"
     jsonschema.Draft202012Validator(json.loads(schema.read_text())).validate(manifest)
     allowed = set(manifest["sgx"]["allowed_files"])
-    mounted = {"file:/data/server/clf_server.conf", "file:/data/server/certs/"}
+    mounted = {"file:/data/server/clf_server.conf", "file:/data/server/tls/"}
     assert allowed == {"file:/etc/hosts"} | (mounted if kind == "server" else set())
     assert "root" not in manifest["fs"]
     assert not [key for part in manifest.values() for key in part if key.startswith("insecure__")]

@@ -139,7 +139,7 @@ def test_server_container(tmp_path: Path) -> None:
         "--name clinic",
         f"--volume {data}:/data",
         f"--volume {conf}:/data/server/clf_server.conf:ro",
-        f"--volume {certs}:/data/server/certs:ro",
+        f"--volume {certs}:/data/server/tls:ro",
         "--publish 10.0.0.5:5000:4433",
         "--add-host a:10.0.0.1",
         "--add-host pccs.service.com:10.0.0.2",
