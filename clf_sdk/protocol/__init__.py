@@ -45,6 +45,7 @@ from clf_sdk.protocol._identity import (
     identity_fingerprint,
 )
 from clf_sdk.protocol._job import (
+    LEAST_MEMORY_BYTES,
     AllowedEnclave,
     JobDocument,
     JobInput,
@@ -137,6 +138,7 @@ from clf_sdk.protocol._submission import (
 
 __all__ = [
     "JOB_SIGNATURE",
+    "LEAST_MEMORY_BYTES",
     "MOST_RUNS",
     "MOST_SECRET_BYTES",
     "PROTOCOL_VERSION",

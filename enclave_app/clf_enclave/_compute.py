@@ -10,12 +10,18 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-import pyarrow as pa
-
-from clf_enclave._alignment import MATCH_REPORT, align, match_report
+from clf_enclave._alignment import (
+    MATCH_REPORT,
+    Aligned,
+    Input,
+    align,
+    align_streams,
+    match_report,
+)
 from clf_enclave._disclosure import Disclosure
 from clf_enclave._operations import Output, read_parameters, run_operation
 from clf_enclave._preparation import prepare
+from clf_enclave._spill import Stream
 from clf_enclave._workspace import Workspace
 from clf_sdk.errors import InvalidJob
 from clf_sdk.protocol import JobDocument
@@ -26,7 +32,7 @@ Report: TypeAlias = Callable[[str, dict[str, Any]], None]
 
 def compute(
     job: JobDocument,
-    tables: Mapping[str, pa.Table],
+    tables: Mapping[str, Input],
     workspace: Workspace,
     disclosure: Disclosure,
     *,
@@ -40,7 +46,7 @@ def compute(
     job
         The job.
     tables
-        Its inputs by name.
+        Its inputs by name: tables, or, if they are too large for the job's memory limit, streams.
     workspace
         Where it is computed.
     disclosure
@@ -64,9 +70,7 @@ def compute(
     """
     parameters = read_parameters(job.operation.name, job.operation.parameters)
     started = time.perf_counter()
-    aligned = align(
-        workspace, job.align, tables, entities=disclosure.entities, matches=job.match_report
-    )
+    aligned = _align(job, tables, workspace, disclosure)
     disclosure.check_group(aligned.data)
     report("aligned", {"seconds": time.perf_counter() - started})
     started = time.perf_counter()
@@ -81,3 +85,24 @@ def compute(
         "computed", {"operation": parameters.operation, "seconds": time.perf_counter() - started}
     )
     return outputs, aligned.data.rows
+
+
+def _align(
+    job: JobDocument, tables: Mapping[str, Input], workspace: Workspace, disclosure: Disclosure
+) -> Aligned:
+    streams = {name: table for name, table in tables.items() if isinstance(table, Stream)}
+    if not streams:
+        return align(
+            workspace, job.align, tables, entities=disclosure.entities, matches=job.match_report
+        )
+    if job.memory_limit_bytes is None or len(streams) != len(tables):
+        raise ValueError("streams are for jobs with a memory limit, and for all inputs or none")
+    return align_streams(
+        workspace,
+        job.align,
+        streams,
+        entities=disclosure.entities,
+        matches=job.match_report,
+        folder=workspace.folder,
+        memory_limit_bytes=job.memory_limit_bytes,
+    )

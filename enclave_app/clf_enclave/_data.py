@@ -57,6 +57,11 @@ class AlignedData:
         For each input how its persons are counted.
     split
         Name of the column that is true for test rows; None when the job does not split.
+    counted
+        Number of rows, where it is known without looking at them.
+    streamed
+        Whether the rows are read again from where they lie for each query, because they do not
+        fit in memory.
     """
 
     workspace: Workspace = field(repr=False)
@@ -65,6 +70,8 @@ class AlignedData:
     keys: tuple[str, ...]
     persons: tuple[Persons, ...]
     split: str | None = None
+    counted: int | None = None
+    streamed: bool = False
 
     @property
     def columns(self) -> list[str]:
@@ -74,6 +81,8 @@ class AlignedData:
     @cached_property
     def rows(self) -> int:
         """Number of rows."""
+        if self.counted is not None:
+            return self.counted
         count: int = self.workspace.one(f"SELECT count(*) FROM {self.relation}")[0]  # noqa: S608 - a name of ours
         return count
 
@@ -124,7 +133,7 @@ class AlignedData:
     def where(self, condition: str) -> AlignedData:
         """Return the rows that meet a condition of our own making over names of the database."""
         view = self.workspace.view(f"SELECT * FROM {self.relation} WHERE {condition}")  # noqa: S608 - the caller's promise
-        return replace(self, relation=view)
+        return replace(self, relation=view, counted=None)
 
     def complete(self, columns: Sequence[str]) -> AlignedData:
         """Return the rows that have a finite value in each of some columns."""

@@ -61,6 +61,8 @@ def prepare(data: AlignedData, steps: Sequence[PrepareStep], disclosure: Disclos
             prepared = _STEPS[step.kind](prepared, step, disclosure)
         except (InvalidJob, InvalidExpression) as error:
             raise type(error)(f"step {number}: {error.message}", hint=error.hint) from None
+    if prepared.streamed:
+        return prepared
     # Computed once: an operation may go through the rows many times.
     workspace = prepared.workspace
     select = f"SELECT * FROM {prepared.relation}"  # noqa: S608 - a name of ours

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from functools import cached_property
 from queue import Empty, SimpleQueue
 
 import pyarrow as pa
 
 from clf_enclave._session import OpenSession
+from clf_enclave._spill import Stream
 from clf_enclave._transport import Channel
 from clf_sdk.errors import BindingMismatch, SealBroken, TicketRefused
 from clf_sdk.protocol import GrantedInput
@@ -20,6 +23,7 @@ from clf_sdk.sealed import Manifest, RowGroupReader, open_manifest
 _MOST_WORKERS = 4
 _MOST_RENEWALS = 1000
 _TELL_SECONDS = 0.5
+_AHEAD = 2  # row groups that are pulled while one is used
 
 
 class TablePull:
@@ -107,6 +111,63 @@ class TablePull:
             expected_version=granted.version,
         )
 
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What there is to pull."""
+        return self._manifest()
+
+    def granted_bytes(self) -> int:
+        """Ciphertext of the granted columns, in bytes: about as much as they take in memory."""
+        reader = RowGroupReader(self.manifest, self._session.keys[self._name].columns)
+        return sum(
+            wanted.stop - wanted.start
+            for number in range(len(self.manifest.row_groups))
+            for wanted in reader.ranges(number, self._granted.columns)
+        )
+
+    def stream(self) -> PulledStream:
+        """Return the granted columns as a stream that pulls them anew each time it is read."""
+        reader = RowGroupReader(self.manifest, self._session.keys[self._name].columns)
+        return PulledStream(self, reader.schema_of(self._granted.columns), self.manifest.rows)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Pull the granted columns row group by row group, the next ones while one is used.
+
+        Raises
+        ------
+        SealBroken
+            What arrived is not what the manifest names.
+        TransportError
+            The server went away.
+        """
+        reader = RowGroupReader(self.manifest, self._session.keys[self._name].columns)
+        schema = reader.schema_of(self._granted.columns)
+        self._total_bytes += self.granted_bytes()  # each reading pulls all of them again
+        ahead: deque[Future[dict[str, pa.Array]]] = deque()
+        with ThreadPoolExecutor(_AHEAD, thread_name_prefix="pull") as pool:
+            try:
+                for number in range(len(self.manifest.row_groups)):
+                    ahead.append(pool.submit(self._one_group, reader, number))
+                    if len(ahead) > _AHEAD:
+                        yield _batch(ahead.popleft().result(), schema)
+                while ahead:
+                    yield _batch(ahead.popleft().result(), schema)
+            finally:
+                for future in ahead:
+                    future.cancel()
+
+    def _one_group(self, reader: RowGroupReader, number: int) -> dict[str, pa.Array]:
+        opened: dict[str, pa.Array] = {}
+        session = self._session
+        while True:
+            with self._channel(session) as channel:
+                try:
+                    self._pull_group(channel, session, reader, number, opened, bytearray())
+                except TicketRefused:
+                    session = self._next_session(session)
+                else:
+                    return opened
+
     def table(self) -> pa.Table:
         """Pull, check, decrypt and validate the granted columns.
 
@@ -117,15 +178,11 @@ class TablePull:
         TransportError
             The server went away.
         """
-        manifest = self._manifest()
+        manifest = self.manifest
         reader = RowGroupReader(manifest, self._session.keys[self._name].columns)
         columns = self._granted.columns
         schema = reader.schema_of(columns)
-        self._total_bytes = sum(
-            wanted.stop - wanted.start
-            for number in range(len(manifest.row_groups))
-            for wanted in reader.ranges(number, columns)
-        )
+        self._total_bytes += self.granted_bytes()
         numbers: SimpleQueue[int] = SimpleQueue()
         for number in range(len(manifest.row_groups)):
             numbers.put(number)
@@ -213,6 +270,28 @@ class TablePull:
             if self._progress is not None and now - self._told_at >= _TELL_SECONDS:
                 self._told_at = now
                 self._progress(self.pulled_bytes, self._total_bytes)
+
+
+class PulledStream(Stream):
+    """The granted columns of one input; dictionaries come as what they stand for."""
+
+    def __init__(self, pull: TablePull, schema: pa.Schema, rows: int) -> None:
+        self._pull = pull
+        self.schema = pa.schema([field.with_type(_plain(field.type)) for field in schema])
+        self.rows = rows
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """See `Stream.batches`."""
+        for batch in self._pull.batches():
+            yield batch.cast(self.schema)
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _batch(opened: dict[str, pa.Array], schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([opened[name] for name in schema.names], schema=schema)
 
 
 def _drain(numbers: SimpleQueue[int]) -> None:

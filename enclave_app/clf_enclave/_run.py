@@ -6,8 +6,7 @@ import time
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-import pyarrow as pa
-
+from clf_enclave._alignment import Input, count_rows
 from clf_enclave._compute import Report, compute
 from clf_enclave._disclosure import Disclosure
 from clf_enclave._operations import Output, read_parameters
@@ -24,6 +23,8 @@ from clf_sdk.receipt import SignedReceipt
 
 _MOST_ATTEMPTS = 360
 _PAUSE_SECONDS = 1.0
+_IN_MEMORY_SHARE = 6
+"""How many times their own size inputs take while they are joined in memory."""
 
 
 @dataclass(frozen=True)
@@ -85,17 +86,27 @@ class EnclaveRun:
                 time.sleep(_PAUSE_SECONDS)
         return open_session(self._identity, endpoint)
 
-    def _pull(self, sessions: dict[str, OpenSession]) -> dict[str, pa.Table]:
-        tables = {}
-        for entry in self._identity.job.inputs:
-            session = sessions[entry.server]
-            started = time.perf_counter()
-            pull = TablePull(
+    def _pull(self, sessions: dict[str, OpenSession]) -> dict[str, Input]:
+        begun = time.perf_counter()
+        pulls = {
+            entry.name: TablePull(
                 entry.name,
-                session,
-                partial(self._open, session.endpoint),
-                progress=partial(self._tell_pull, entry, started),
+                sessions[entry.server],
+                partial(self._open, sessions[entry.server].endpoint),
+                progress=partial(self._tell_pull, entry, begun),
             )
+            for entry in self._identity.job.inputs
+        }
+        limit = self._identity.job.memory_limit_bytes
+        if limit is not None:
+            size = sum(pull.granted_bytes() for pull in pulls.values())
+            if size * _IN_MEMORY_SHARE > limit:
+                self._report("streaming", {"sealed_bytes": size})
+                return {name: pull.stream() for name, pull in pulls.items()}
+        tables: dict[str, Input] = {}
+        for entry in self._identity.job.inputs:
+            started = time.perf_counter()
+            pull = pulls[entry.name]
             tables[entry.name] = pull.table()
             self._report(
                 "pulled",
@@ -120,9 +131,10 @@ class EnclaveRun:
             },
         )
 
-    def _compute(self, tables: dict[str, pa.Table], secret: bytes) -> _Computed:
-        rows = {name: table.num_rows for name, table in tables.items()}
-        with Workspace() as workspace:
+    def _compute(self, tables: dict[str, Input], secret: bytes) -> _Computed:
+        rows = {name: count_rows(table) for name, table in tables.items()}
+        limit = self._identity.job.memory_limit_bytes
+        with Workspace(None if limit is None else limit // 2) as workspace:
             outputs, aligned_rows = compute(
                 self._identity.job,
                 tables,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,9 +14,12 @@ import duckdb
 import pyarrow as pa
 from sqlglot import expressions as exp
 
+from clf_enclave._spill import Stream
 from clf_sdk.errors import InvalidJob
 
 MOST_THREADS = 4
+SPILL_FOLDER = Path("/spill")
+"""Where an enclave has disk space of its host; elsewhere it is the folder of temporary files."""
 _LOCKED_DOWN = (
     "autoinstall_known_extensions = false",
     "autoload_known_extensions = false",
@@ -49,19 +54,25 @@ def no_values_in_errors() -> Iterator[None]:
         ) from None
 
 
-def connect(*, threads: int | None = None) -> duckdb.DuckDBPyConnection:
+def connect(
+    *, threads: int | None = None, memory_limit_bytes: int | None = None
+) -> duckdb.DuckDBPyConnection:
     """Open a database in memory that can reach nothing outside of it, and never will.
 
     Parameters
     ----------
     threads
         How many; by default as many as there are processors, at most four.
+    memory_limit_bytes
+        What it may hold.
     """
     connection = duckdb.connect(":memory:")
     try:
         count = threads or min(MOST_THREADS, os.cpu_count() or 1)
         connection.execute(f"SET threads = {count}")
         connection.execute("SET temp_directory = ''")
+        if memory_limit_bytes is not None:
+            connection.execute(f"SET memory_limit = '{memory_limit_bytes}B'")
         for setting in _LOCKED_DOWN:
             connection.execute(f"SET {setting}")
     except BaseException:
@@ -75,10 +86,17 @@ class Workspace:
 
     Tables keep the names of nobody's columns: each column is called ``c0``, ``c1``, …, so that no
     text of a job or of an owner ever becomes SQL.
+
+    Parameters
+    ----------
+    memory_limit_bytes
+        What the database may hold; None is what the machine has. It writes no files of its own:
+        what does not fit is a `SpilledTable`, or ends the job.
     """
 
-    def __init__(self) -> None:
-        self._connection = connect()
+    def __init__(self, memory_limit_bytes: int | None = None) -> None:
+        self._connection = connect(memory_limit_bytes=memory_limit_bytes)
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._names = 0
 
     def __enter__(self) -> Self:
@@ -93,19 +111,34 @@ class Workspace:
         self.close()
 
     def close(self) -> None:
-        """Let go of all memory."""
+        """Let go of all memory, and of the files."""
         self._connection.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    @property
+    def folder(self) -> Path:
+        """Where rows that do not fit in memory go, in sealed files. It goes with the workspace."""
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(
+                prefix="clf-", dir=SPILL_FOLDER if SPILL_FOLDER.is_dir() else None
+            )
+        return Path(self._folder.name)
 
     def name(self, kind: str) -> str:
         """Return a name that nothing has yet."""
         self._names += 1
         return f"{kind}{self._names}"
 
-    def register(self, table: pa.Table) -> str:
-        """Make an Arrow table with columns of our names readable, without a copy."""
+    def register(self, table: pa.Table | Stream) -> str:
+        """Make a table or stream with columns of our names readable, without a copy."""
         name = self.name("input")
         self._connection.register(name, table)
         return name
+
+    def forget(self, name: str) -> None:
+        """Let go of what was registered under a name."""
+        self._connection.unregister(name)
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> duckdb.DuckDBPyConnection:
         """Run a statement of our own making.

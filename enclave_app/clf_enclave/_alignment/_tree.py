@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import pyarrow as pa
 
@@ -12,6 +13,7 @@ from clf_enclave._alignment._keys import comparable, kind_of
 from clf_enclave._alignment._link import link
 from clf_enclave._alignment._node import Part
 from clf_enclave._data import AlignedData, Column, Persons
+from clf_enclave._spill import Renamed, Stream
 from clf_enclave._workspace import Workspace, literal
 from clf_sdk.errors import InvalidJob
 from clf_sdk.protocol import (
@@ -45,12 +47,15 @@ class Aligned:
 def align(
     workspace: Workspace,
     tree: AlignNode,
-    tables: Mapping[str, pa.Table],
+    tables: Mapping[str, Input],
     *,
     entities: Mapping[str, str],
     matches: bool = False,
+    first_row: int = 0,
 ) -> Aligned:
     """Make one table of the inputs of a job.
+
+    Where an input is a stream, nothing is computed yet, and the result is read anew for each query.
 
     Parameters
     ----------
@@ -64,25 +69,43 @@ def align(
         By input, the column whose values are its persons, where an owner names one.
     matches
         Whether the rows of each input must be told apart, for a match report.
+    first_row
+        Number of the first row of each input.
 
     Raises
     ------
     InvalidJob
         The tables can't be aligned so; the message names columns, never values.
     """
-    walker = _Walker(workspace, tables, entities, _repeated(tree, entities, matches=matches))
+    told_apart = _repeated(tree, entities, matches=matches)
+    walker = _Walker(workspace, tables, entities, told_apart, first_row)
     part = walker.part(tree)
     order = f" ORDER BY {', '.join(part.order)}" if part.order else ""
     physical = [*(column.physical for column in part.columns.values()), *part.carried]
     select = f"SELECT {', '.join(physical) or 'NULL'} FROM {part.relation}{order}"  # noqa: S608 - names of ours
+    streamed = any(isinstance(table, Stream) for table in tables.values())
     data = AlignedData(
         workspace=workspace,
-        relation=workspace.table(select),
+        relation=workspace.view(select) if streamed else workspace.table(select),
         all_columns=part.columns,
         keys=part.keys,
         persons=part.persons,
+        counted=count_rows(tables[tree.input]) if isinstance(tree, InputNode) else None,
+        streamed=streamed,
     )
     return Aligned(data, walker.persons)
+
+
+Input: TypeAlias = "pa.Table | Stream"
+
+
+def count_rows(table: Input) -> int:
+    """Return how many rows an input has."""
+    return table.rows if isinstance(table, Stream) else table.num_rows
+
+
+def _renamed(table: Input, names: list[str]) -> Input:
+    return Renamed(table, names) if isinstance(table, Stream) else table.rename_columns(names)
 
 
 def _repeated(tree: AlignNode, entities: Mapping[str, str], *, matches: bool) -> set[str]:
@@ -109,14 +132,16 @@ class _Walker:
     def __init__(
         self,
         workspace: Workspace,
-        tables: Mapping[str, pa.Table],
+        tables: Mapping[str, Input],
         entities: Mapping[str, str],
         counted: set[str],
+        first_row: int,
     ) -> None:
         self._workspace = workspace
         self._tables = tables
         self._entities = entities
         self._counted = counted
+        self._first_row = first_row
         self.persons: dict[str, int] = {}
 
     def part(self, node: AlignNode) -> Part:
@@ -133,19 +158,19 @@ class _Walker:
         table = self._tables[name]
         columns = {
             column: Column(self._workspace.name("c"), frozenset({name}))
-            for column in table.column_names
+            for column in table.schema.names
         }
         physical = [column.physical for column in columns.values()]
         if not physical:
             raise InvalidJob(f"input {name!r} has no columns")
-        relation = self._workspace.register(table.rename_columns(physical))
-        self.persons[name] = table.num_rows
+        relation = self._workspace.register(_renamed(table, physical))
+        self.persons[name] = count_rows(table)
         person = None
         if name in self._counted:
             person = self._workspace.name("p")
             entity = self._entities.get(name)
             if entity is None:
-                made = "row_number() OVER ()"
+                made = f"row_number() OVER () + {self._first_row}"
             elif entity in columns:
                 made = columns[entity].physical
             else:

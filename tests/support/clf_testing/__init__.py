@@ -15,7 +15,7 @@ from clf_testing._jobs import (
 )
 from clf_testing._keyring import MemoryKeyring
 from clf_testing._local import Clock, LocalServer, SealedUpload
-from clf_testing._operations import SECRET, demand, demanding, operate
+from clf_testing._operations import SECRET, MemoryStream, demand, demanding, operate
 from clf_testing._owner import Owner, execute
 from clf_testing._people import admit, the_analyst
 from clf_testing._postgresql import PostgreSQL, find_postgresql
@@ -38,6 +38,7 @@ __all__ = [
     "HandmadeRun",
     "LocalServer",
     "MemoryKeyring",
+    "MemoryStream",
     "Owner",
     "PostgreSQL",
     "Relay",

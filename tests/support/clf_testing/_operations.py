@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
+from clf_enclave._alignment import Input
 from clf_enclave._compute import compute
 from clf_enclave._disclosure import Disclosure
 from clf_enclave._operations import Output
+from clf_enclave._spill import Stream
 from clf_enclave._workspace import Workspace
 from clf_sdk.operations import Parameters
-from clf_sdk.protocol import AlignNode, InputNode, PrepareStep, Rules
+from clf_sdk.protocol import LEAST_MEMORY_BYTES, AlignNode, InputNode, PrepareStep, Rules
 from clf_testing._jobs import job_input, make_job
 
 SECRET = bytes(range(32))
+
+
+class MemoryStream(Stream):
+    """A table that is read in small batches, as an input that does not fit in memory is."""
+
+    def __init__(self, table: pa.Table, batch_rows: int = 100) -> None:
+        self._table = table
+        self._batch_rows = batch_rows
+        self.schema = table.schema
+        self.rows = table.num_rows
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """See `Stream.batches`."""
+        yield from self._table.to_batches(max_chunksize=self._batch_rows)
 
 
 def demand(**changes: Any) -> Rules:
@@ -40,6 +56,7 @@ def operate(
     prepare: Sequence[PrepareStep] = (),
     rules: Sequence[Rules] = (),
     disclosure: Disclosure | None = None,
+    streamed: bool = False,
     **job: Any,
 ) -> dict[str, Output]:
     """Compute a job on tables, and return its outputs.
@@ -56,11 +73,17 @@ def operate(
         Of each owner; by default nothing limits.
     disclosure
         Instead of rules, to look at afterwards.
+    streamed
+        Whether the tables are treated as larger than memory.
     job
         Other fields of the job.
     """
     named = {"data": tables} if isinstance(tables, pa.Table) else dict(tables)
     inputs = [job_input(f"{number:064x}", name) for number, name in enumerate(named)]
+    given: Mapping[str, Input] = named
+    if streamed:
+        given = {name: MemoryStream(table) for name, table in named.items()}
+        job.setdefault("memory_limit_bytes", LEAST_MEMORY_BYTES)
     document = make_job(
         inputs,
         operation=parameters.operation,
@@ -72,7 +95,7 @@ def operate(
     with Workspace() as workspace:
         outputs, _ = compute(
             document,
-            named,
+            given,
             workspace,
             disclosure or demanding(*rules),
             secret=SECRET,
