@@ -7,6 +7,7 @@ kept in the repository.
 from __future__ import annotations
 
 import ast
+import logging
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -166,4 +167,6 @@ def write_reference(docs: Path, *, source: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
+    # Parameters that pydantic makes of fields are not in a signature.
+    logging.getLogger("griffe").setLevel(logging.ERROR)
     write_reference(Path(sys.argv[1]), source=Path(__file__).parents[1])
