@@ -19,13 +19,29 @@ _REQUEST, _EVENTS, _LOG, _ALIVE = "request.json", "events.jsonl", "log.txt", "al
 
 
 def _folder_of(run: str) -> Path:
-    return Path(platformdirs.user_state_dir("clf")) / "runs" / run
+    """Return where the newest enclave of a run keeps its files."""
+    attempts = Path(platformdirs.user_state_dir("clf")) / "runs" / run
+    numbers = [int(each.name) for each in attempts.iterdir()] if attempts.exists() else []
+    return attempts / str(max(numbers, default=1))
+
+
+def _new_folder(run: str) -> Path:
+    """Make one for the next enclave of a run: one that crashed may still write to its own."""
+    folder = _folder_of(run)
+    while True:
+        try:
+            folder.mkdir(parents=True, mode=0o700)
+        except FileExistsError:
+            folder = folder.with_name(str(int(folder.name) + 1))
+        else:
+            return folder
 
 
 class StartedEnclave:
     """One run in a process of its own, which outlives the one that started it.
 
-    Request, events and log lie in the user's state directory, under the run's id. The process
+    Request, events and log lie in the user's state directory, under the run's id, in a folder for
+    each enclave that carried it. The process
     holds a lock on a file there for as long as it lives, so that anybody can tell.
 
     Parameters
@@ -48,7 +64,7 @@ class StartedEnclave:
             )
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._folder.name[:12]}…)"
+        return f"{type(self).__name__}({self._folder.parent.name[:12]}…)"
 
     @property
     def request(self) -> RunRequest:
@@ -89,8 +105,7 @@ class EnclaveProcess(StartedEnclave):
                 f"there is no simulation in {insecure_simulation}",
                 hint="make one with `clf simulation init DIR`",
             )
-        folder = _folder_of(request.run)
-        folder.mkdir(parents=True, mode=0o700)
+        folder = _new_folder(request.run)
         path = folder / _REQUEST
         path.write_bytes(request.canonical())
         super().__init__(request.run)

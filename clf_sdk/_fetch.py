@@ -131,14 +131,23 @@ def _output_key(
     )
     base = _opened(envelope.keys, identity, info)
     parts = [
-        _opened(
-            shares[envelope.output, server].keys,
-            identity,
-            share_info(envelope, server=server, recipient=identity.id),
-        )
+        _part(shares[envelope.output, server], envelope, server, identity)
         for server in envelope.reviewers
     ]
     return derive_output_key(base, parts, envelope.version_id)
+
+
+def _part(share: ReleaseShare, envelope: ResultEnvelope, server: str, identity: Identity) -> bytes:
+    try:
+        return _opened(
+            share.keys, identity, share_info(envelope, server=server, recipient=identity.id)
+        )
+    except SealBroken as error:
+        raise SealBroken(
+            f"what owner {server[:12]}… gave as its share of output {envelope.output!r} is not "
+            "the share that the enclave sealed to you",
+            hint="ask that owner; its server is at fault, or lies",
+        ) from error
 
 
 def _open(connection: Connection, envelope: ResultEnvelope, key: bytes) -> Output:

@@ -11,10 +11,17 @@ from typing import Any, TypeVar
 
 import requests
 
-from clf_sdk.errors import DeadlineExceeded, ServerIdentityMismatch, TransportError
+from clf_sdk.errors import (
+    DeadlineExceeded,
+    ServerError,
+    ServerIdentityMismatch,
+    TransportError,
+)
 from clf_sdk.protocol import Document, Profile, error_from_problem, parse_json
 
 _TIMEOUT_SECONDS = (10.0, 120.0)
+_MOST_ANSWER_BYTES = 1 << 30
+_PIECE_BYTES = 1 << 20
 _DocumentT = TypeVar("_DocumentT", bound=Document)
 
 
@@ -148,9 +155,9 @@ class HttpClient:
     def _finish(self, session: requests.Session, method: str, url: str, **options: Any) -> bytes:
         with self._explained():
             response = session.request(
-                method, url, timeout=_TIMEOUT_SECONDS, allow_redirects=False, **options
+                method, url, timeout=_TIMEOUT_SECONDS, allow_redirects=False, stream=True, **options
             )
-            body = response.content
+            body = _whole(response, most_bytes=_MOST_ANSWER_BYTES)
         if not response.ok or response.is_redirect:
             raise error_from_problem(response.status_code, body)
         return body
@@ -158,6 +165,21 @@ class HttpClient:
     def ask(self, kind: type[_DocumentT], method: str, path: str, **options: Any) -> _DocumentT:
         """Send a request whose answer is a document."""
         return kind.parse(parse_json(self.send(method, path, **options), what="server's answer"))
+
+
+def _whole(response: requests.Response, *, most_bytes: int) -> bytes:
+    """Read an answer, which a server that lies may never end."""
+    pieces, left = [], most_bytes
+    with response:
+        for piece in response.iter_content(_PIECE_BYTES):
+            left -= len(piece)
+            if left < 0:
+                raise ServerError(
+                    "the server's answer is larger than any honest one",
+                    hint="ask its operator what answers there",
+                )
+            pieces.append(piece)
+    return b"".join(pieces)
 
 
 def _close(sessions: Iterable[requests.Session], path: str) -> None:

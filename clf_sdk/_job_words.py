@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clf_sdk._align_words import align_in_words, prepare_in_words
+from clf_sdk._printable import printable
 from clf_sdk.protocol import JobDocument, JobInput, JobRecord, JobStatus, identity_fingerprint
 
 _SHORT = 12
@@ -32,7 +33,8 @@ class Change:
     after: str | None
 
     def __str__(self) -> str:
-        return f"{self.field}: {_or_nothing(self.before)} → {_or_nothing(self.after)}"
+        said = f"{self.field}: {_or_nothing(self.before)} → {_or_nothing(self.after)}"
+        return printable(said)
 
 
 def _or_nothing(value: str | None) -> str:
@@ -126,6 +128,8 @@ def describe_job(
 ) -> dict[str, list[str]]:
     """Say what a job is, under one heading for each question that an owner has.
 
+    Texts of an analyst can neither begin a line of their own nor steer a terminal.
+
     Parameters
     ----------
     record
@@ -142,7 +146,7 @@ def describe_job(
     mine = [entry for entry in job.inputs if entry.server == server]
     others = [entry for entry in job.inputs if entry.server != server]
     fingerprint = identity_fingerprint(status.analyst)
-    return {
+    said = {
         "Who asks": [f"{analyst}, fingerprint {fingerprint}, on {moment(status.submitted_at)}"],
         "What for": [job.purpose or "(no purpose is given)"],
         "Your data": [f"{entry.table}, {_version(entry)}: {_columns(entry)}" for entry in mine],
@@ -156,6 +160,7 @@ def describe_job(
         "Changed": _changes(record, previous),
         "Decision": [_decision(status)],
     }
+    return {title: [printable(line) for line in lines] for title, lines in said.items()}
 
 
 def describe_document(job: JobDocument, names: Mapping[str, str]) -> dict[str, list[str]]:

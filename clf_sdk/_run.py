@@ -178,11 +178,16 @@ def _failure(event: dict[str, Any]) -> Exception:
     return kind(f"the run failed: {event.get('message')}", hint=None if hint is None else str(hint))
 
 
+def _id_of(run: Run | str) -> str:
+    return run.id if isinstance(run, Run) else check_run(run)
+
+
 def run(
     job: Job,
     *,
     enclave: str | None = None,
     insecure_simulation: str | os.PathLike[str] | None = None,
+    resume: Run | str | None = None,
     wait: bool = True,
     progress: bool | None = None,
 ) -> Run:
@@ -197,6 +202,10 @@ def run(
         ``"http://localhost:4490"``. By default a process of its own is started on this machine.
     insecure_simulation
         INSECURE: directory of a simulated TEE, for a process on a machine without SGX.
+    resume
+        A run of this job that crashed, or its id. It goes on under its id in another enclave, and
+        no owner counts it again: within 15 minutes of its beginning (unless an owner set another
+        time), three times, and only before it has delivered anything.
     wait
         Whether to wait until the run has ended.
     progress
@@ -206,6 +215,8 @@ def run(
     ------
     ConfigurationError
         The options contradict each other.
+    RunRefused
+        The run to be resumed is of another job, began too long ago, or has a result.
     ClfError
         The error that ended the run.
     """
@@ -214,7 +225,7 @@ def run(
             "an enclave that runs elsewhere chose its own source of quotes",
             hint="give enclave or insecure_simulation, not both",
         )
-    run_id = secrets.token_hex(16)
+    run_id = secrets.token_hex(16) if resume is None else _id_of(resume)
     request = RunRequest(
         clf=1,
         type="run-request",

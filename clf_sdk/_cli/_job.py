@@ -123,10 +123,11 @@ def _tell(request: clf.JobRequest) -> None:
 
 def _line(status: JobStatus) -> str:
     from clf_sdk._job_words import moment
+    from clf_sdk._printable import printable
 
     said = f"{status.job[:12]}  {status.state:<8}  {status.name}"
     if status.state == "approved":
         said += f"  {status.runs_used} of {status.runs} runs, until {moment(status.expires_at)}"
     elif status.reason is not None:
-        said += f"  {status.reason}"
+        said += f"  {printable(status.reason)}"
     return f"{said}  (asked by {status.analyst_label or 'a removed analyst'})"

@@ -87,6 +87,18 @@ def verify(
     click.echo(verified.summary())
 
 
+@receipt.command(name="fetch")
+@click.argument("run")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--profile", type=_FILE, required=True, help="Profile of one of the job's owners.")
+def fetch_receipt(run: str, file: Path, profile: Path) -> None:
+    """Write the receipt of a run, as a server holds it, to FILE. It is not verified."""
+    import clf_sdk as clf
+
+    file.write_bytes(clf.connect(profile).receipt(run))
+    click.echo(f"{file}   (not verified: clf receipt verify {file})")
+
+
 @receipt.command()
 @click.argument("first", type=_FILE)
 @click.argument("second", type=_FILE)

@@ -93,15 +93,22 @@ def share(
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="INSECURE: use the simulated TEE of this directory instead of SGX.",
 )
+@click.option("--resume", metavar="RUN", help="Go on with this run, which crashed.")
 def run(
-    job: Path, profiles: tuple[Path, ...], enclave: str | None, insecure_simulation: Path | None
+    job: Path,
+    profiles: tuple[Path, ...],
+    enclave: str | None,
+    insecure_simulation: Path | None,
+    resume: str | None,
 ) -> None:
     """Run a job file in an enclave, and print the run's id."""
     import clf_sdk as clf
 
     connections = [clf.connect(profile) for profile in profiles]
     loaded = clf.Job.load(job, endpoints=[connection.endpoint for connection in connections])
-    finished = clf.run(loaded, enclave=enclave, insecure_simulation=insecure_simulation)
+    finished = clf.run(
+        loaded, enclave=enclave, insecure_simulation=insecure_simulation, resume=resume
+    )
     click.echo(json.dumps({"run": finished.id, "job": loaded.digest}))
 
 

@@ -160,15 +160,17 @@ class EnclaveRun:
 
         Nothing was sealed yet: what an owner has stopped by now has no result, for nobody.
         """
+        return {server: self._reopen(session) for server, session in sessions.items()}
+
+    def _reopen(self, session: OpenSession) -> OpenSession:
+        """Open a session with an owner again, who must still agree to what was computed."""
         computed_under = self._disclosure.rules
-        confirmed = {}
-        for server, session in sessions.items():
-            confirmed[server] = self._open(session.endpoint)
-            if confirmed[server].session.inputs != session.session.inputs:
-                raise BindingMismatch(
-                    "an owner grants other data than the run has computed with",
-                    hint="the owner shared it anew, or changed its policy; start a new run",
-                )
+        renewed = self._open(session.endpoint)
+        if renewed.session.inputs != session.session.inputs:
+            raise BindingMismatch(
+                "an owner grants other data than the run has computed with",
+                hint="the owner shared it anew, or changed its policy; start a new run",
+            )
         if self._disclosure.rules.smallest_group != computed_under.smallest_group:
             raise PolicyRefused(
                 "an owner demands larger groups than the run has computed with",
@@ -176,7 +178,7 @@ class EnclaveRun:
                 hint="the owner changed its policy; start a new run",
             )
         self._check_outputs()
-        return confirmed
+        return renewed
 
     def _deliver(
         self, session: OpenSession, outputs: list[SealedOutput], receipt: SignedReceipt
@@ -185,8 +187,8 @@ class EnclaveRun:
             put_outputs(session, outputs)
             put_receipt(session, receipt)
         except TicketRefused:
-            # A long computation outlives its tickets; a new session proves the enclave again.
-            renewed = self._open(session.endpoint)
+            # Tickets end by their age and with a policy: the owner must still agree.
+            renewed = self._reopen(session)
             put_outputs(renewed, outputs)
             put_receipt(renewed, receipt)
 

@@ -23,6 +23,7 @@ from clf_sdk.protocol import Problem, RunRequest, parse_json
 
 _MOST_BODY_BYTES = 8 << 20
 _MOST_QUEUED = 100
+_MOST_QUEUED_BYTES = 64 << 20
 _MOST_REMEMBERED = 1000
 
 
@@ -39,7 +40,8 @@ class RunService:
         self._provider = provider
         self._events: OrderedDict[str, list[dict[str, Any]]] = OrderedDict()
         self._turn = asyncio.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], str] = {}
+        self._queued_bytes = 0
 
     async def post(self, request: Request) -> JSONResponse:
         """Take a run request."""
@@ -49,17 +51,29 @@ class RunService:
             if len(body) > _MOST_BODY_BYTES:
                 raise TooLarge("the run request is too large")
         wanted = RunRequest.parse(parse_json(body, what="run request"))
-        if wanted.run in self._events:
+        if wanted.run in self._tasks.values() or _delivered(self._events.get(wanted.run)):
             raise Conflict("there is a run of this id already", hint="draw a new random id")
-        if len(self._tasks) >= _MOST_QUEUED:
+        if len(self._tasks) >= _MOST_QUEUED or self._queued_bytes > _MOST_QUEUED_BYTES:
             raise TooLarge("too many runs are waiting", hint="try again later")
-        while len(self._events) >= _MOST_REMEMBERED:
-            self._events.popitem(last=False)
+        self._forget()
         events = self._events[wanted.run] = []
         task = asyncio.create_task(self._execute(wanted, events))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = wanted.run
+        self._queued_bytes += len(body)
+
+        def done(ended: asyncio.Task[None]) -> None:
+            del self._tasks[ended]
+            self._queued_bytes -= len(body)
+
+        task.add_done_callback(done)
         return JSONResponse({"run": wanted.run}, 202)
+
+    def _forget(self) -> None:
+        """Forget the oldest runs that have ended, so that a bounded number is remembered."""
+        going = set(self._tasks.values())
+        ended = [run for run in self._events if run not in going]
+        for run in ended[: max(0, len(self._events) - _MOST_REMEMBERED + 1)]:
+            del self._events[run]
 
     async def _execute(self, wanted: RunRequest, events: list[dict[str, Any]]) -> None:
         def report(event: str, details: dict[str, Any]) -> None:
@@ -78,6 +92,10 @@ class RunService:
 
 async def _healthz(_request: Request) -> JSONResponse:
     return JSONResponse({"status": "ok"})
+
+
+def _delivered(events: list[dict[str, Any]] | None) -> bool:
+    return events is not None and bool(events) and events[-1]["event"] == "delivered"
 
 
 async def _explain(_request: Request, error: Exception) -> JSONResponse:

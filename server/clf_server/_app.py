@@ -82,7 +82,7 @@ def _create_control(
     # Before the people's, in which an object of an output may have any name.
     app.include_router(release_router(state, results))
     app.include_router(people_router(state, policies, uploads, results))
-    app.include_router(receipt_router(state))
+    app.include_router(receipt_router(state, results))
     app.include_router(audit_router(state))
     app.include_router(job_router(state, Jobs(state, vault, policies)))
     app.add_middleware(RequestGuard, most_bytes=_most_bytes)

@@ -10,10 +10,18 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from clf_sdk.errors import ClfError, Malformed, NotFound, TicketRefused, TransportError
+from clf_sdk.errors import (
+    AccessDenied,
+    ClfError,
+    Malformed,
+    NotFound,
+    TicketRefused,
+    TransportError,
+)
 from clf_server._middleware import Receive, Scope, Send
 from clf_server._problems import problem_response
 from clf_server._state import ServerState
+from clf_server._ticket_audit import log_refused_blob
 from clf_server._uploads import Uploads
 from clf_server._vault import DOCUMENT_NAME, MANIFEST_NAME
 
@@ -121,7 +129,7 @@ class BlobEndpoint:
                 ticket = await run_in_threadpool(self._state.tickets.check, secret)
             else:
                 ticket = self._state.tickets.check(secret)
-            if version_id not in ticket.versions:
+            if not ticket.opens(version_id):
                 raise TicketRefused("the ticket does not open this version")
             if not self._state.grants.fresh(ticket):
                 await run_in_threadpool(self._state.grants.check, ticket)
@@ -131,6 +139,9 @@ class BlobEndpoint:
                     object_response, self._state, version_id, name, wanted
                 )
             return object_response(self._state, version_id, name, wanted)
+        except AccessDenied as error:
+            await run_in_threadpool(log_refused_blob, self._state, error, version_id=version_id)
+            return problem_response(error, _request_id(request))
         except ClfError as error:
             return problem_response(error, _request_id(request))
 

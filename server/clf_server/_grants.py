@@ -126,7 +126,7 @@ class Grants:
         enclave
             Signing key that the quote binds.
         versions
-            Dataset version of each input.
+            What each input holds, as `Version.lineage` says.
         most_runs
             How many runs of the job the tables' policies allow, whatever the owner approved.
 
@@ -155,8 +155,8 @@ class Grants:
             raise RunRefused("the run id is that of a run of another job", hint="start a new run")
         if known.versions != dict(versions):
             raise RunRefused(
-                "a table changed since the run's first session",
-                hint="the owner shared it anew; start a new run",
+                "a table, or the rows that may leave, changed since the run's first session",
+                hint="the owner shared it anew or changed its policy; start a new run",
             )
         # 4. The enclave that carries it may open as many sessions as it needs; another one may
         #    take it over once in a while, soon after a crash, before there is any result.

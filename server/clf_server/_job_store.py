@@ -130,7 +130,9 @@ def check_unaltered(job: StoredJob) -> None:
     JobAltered
         It was changed where it is stored.
     """
-    if hashlib.sha256(job.document).hexdigest() != job.digest:
+    # SQLite keeps a text where somebody wrote one, whatever the column's type.
+    stored = job.document if isinstance(job.document, bytes) else b""
+    if hashlib.sha256(stored).hexdigest() != job.digest:
         raise JobAltered(
             f"the stored text of job {job.digest[:12]}… is not the one that its digest names",
             hint="the database was edited or is damaged; the job can't be approved or run",
@@ -168,6 +170,13 @@ class JobStore:
         """Return how many of an analyst's jobs wait for a decision."""
         query = sa.select(sa.func.count()).where(
             _jobs.c.analyst == analyst, _jobs.c.state == "pending"
+        )
+        return connection.execute(query).scalar_one()
+
+    def count_since(self, connection: sa.Connection, analyst: str, since: int) -> int:
+        """Return how many jobs an analyst has submitted since a time."""
+        query = sa.select(sa.func.count()).where(
+            _jobs.c.analyst == analyst, _jobs.c.submitted_at > since
         )
         return connection.execute(query).scalar_one()
 

@@ -39,6 +39,9 @@ from clf_server._state import ServerState
 from clf_server._vault import Vault
 
 MOST_PENDING = 100
+MOST_A_DAY = 1000
+MOST_JOB_BYTES = 1 << 20
+_DAY_SECONDS = 86400
 _AUTOMATIC_DAYS = 30
 
 
@@ -81,19 +84,24 @@ class Jobs:
             self._check_analyst(signed, principal)
             if not self._is_known(job.digest):
                 self._check_inputs(job)
+            self._take(signed)
         except ClfError as error:
             refused = {"reason": error.message, "job": job.digest}
             cause = {"code": error.code, "analyst": principal.analyst}
             state.refusals.record("submission.refused", refused, cause=cause)
             raise
+        return self._now(job.digest, principal)
+
+    def _take(self, signed: SignedJob) -> None:
+        state, job = self._state, signed.job
         approval = self._by_policy(job)
         with state.metadata.transaction() as connection:
             stored = state.jobs.find(connection, job.digest)
             if stored is None:
                 stored = self._add(connection, signed, job.analyst.digest)
-            if approval is not None and (stored.state == "pending" or stored.automatic):
+            renewed = stored.state == "approved" and stored.automatic
+            if approval is not None and (stored.state == "pending" or renewed):
                 self._approve(connection, stored, approval, by=None)
-        return self._now(job.digest, principal)
 
     def _is_known(self, digest: str) -> bool:
         with self._state.metadata.reading() as connection:
@@ -122,14 +130,23 @@ class Jobs:
     def _add(self, connection: sa.Connection, signed: SignedJob, analyst: str) -> StoredJob:
         # 4. It is kept to the byte, under its digest.
         state, job = self._state, signed.job
+        document = job.canonical()
+        if len(document) > MOST_JOB_BYTES:
+            raise TooLarge(f"the job has more than {MOST_JOB_BYTES >> 20} MiB")
         if state.jobs.count_pending(connection, analyst) >= MOST_PENDING:
             raise TooLarge(
                 f"{MOST_PENDING} of your jobs wait for this owner's decision",
                 hint="wait until some are decided",
             )
+        since = state.now() - _DAY_SECONDS
+        if state.jobs.count_since(connection, analyst, since) >= MOST_A_DAY:
+            raise TooLarge(
+                f"you submitted {MOST_A_DAY:,} jobs to this owner within a day",
+                hint="wait; the same job can run several times",
+            )
         stored = StoredJob(
             digest=job.digest,
-            document=job.canonical(),
+            document=document,
             signature=signed.signature,
             analyst=analyst,
             name=job.name,

@@ -73,6 +73,13 @@ class Version:
     derived_from: str | None = None
     derivation: str | None = None
 
+    @property
+    def lineage(self) -> str:
+        """What it holds: the same for the same rows and columns, however often they are sealed."""
+        if self.derived_from is None:
+            return self.version_id
+        return f"{self.derived_from}/{self.derivation}"
+
 
 @dataclass(frozen=True)
 class StoredPolicy:

@@ -127,23 +127,26 @@ def people_router(
         version = drop_table(state, name)
         _LOG.info("table_dropped", table=name, version=version.version)
 
-    @router.get("/v1/results/{run}", tags=["owner", "analyst"], dependencies=[anyone_known])
-    def get_results(run: Identifier) -> RunResults:
-        """List the sealed outputs of a run."""
-        return results.list(run)
+    @router.get("/v1/results/{run}", tags=["owner", "analyst"])
+    def get_results(run: Identifier, principal: Principal = anyone_known) -> RunResults:
+        """List the sealed outputs of a run; an analyst sees those of its jobs and for it."""
+        return results.list(run, principal)
 
     @router.get(
         "/v1/results/{run}/{output}/{name}",
         tags=["owner", "analyst"],
-        dependencies=[anyone_known],
         response_class=Response,
         responses={200: {"description": "Ciphertext", "content": BINARY_CONTENT}},
     )
     def get_result_object(
-        run: Identifier, output: Name, name: ObjectName, request: Request
+        run: Identifier,
+        output: Name,
+        name: ObjectName,
+        request: Request,
+        principal: Principal = anyone_known,
     ) -> Response:
         """Return one object of a sealed output, or a range of it."""
-        version_id = results.version_id(run, output)
+        version_id = results.version_id(run, output, principal)
         return object_response(state, version_id, name, request.headers.get("range"))
 
     return router

@@ -7,18 +7,19 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from clf_sdk.protocol import Identifier
-from clf_server._access import person
+from clf_server._access import Principal, person
 from clf_server._blobs import ticket_secret
 from clf_server._receipts import Receipts
+from clf_server._results import Results
 from clf_server._routing import BINARY_BODY, BINARY_CONTENT, StrictRoute
 from clf_server._state import ServerState
 
 _LOG = structlog.get_logger("clf_server")
 
 
-def receipt_router(state: ServerState) -> APIRouter:
+def receipt_router(state: ServerState, results: Results) -> APIRouter:
     """Return the routes to the receipts of runs."""
-    receipts = Receipts(state)
+    receipts = Receipts(state, results)
     anyone_known = Depends(person(state, "owner", "analyst"))
     router = APIRouter(route_class=StrictRoute)
 
@@ -37,12 +38,11 @@ def receipt_router(state: ServerState) -> APIRouter:
     @router.get(
         "/v1/results/{run}/receipt",
         tags=["owner", "analyst"],
-        dependencies=[anyone_known],
         response_class=Response,
         responses={200: {"description": "The file", "content": BINARY_CONTENT}},
     )
-    def get_receipt(run: Identifier) -> Response:
+    def get_receipt(run: Identifier, principal: Principal = anyone_known) -> Response:
         """Return the receipt of a run, byte for byte."""
-        return Response(receipts.get(run), media_type="application/octet-stream")
+        return Response(receipts.get(run, principal), media_type="application/octet-stream")
 
     return router

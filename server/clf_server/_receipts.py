@@ -6,8 +6,11 @@ import sqlalchemy as sa
 
 from clf_sdk.errors import Conflict, NotFound, ReceiptMismatch
 from clf_sdk.receipt import SignedReceipt, check_receipt
+from clf_server._access import Principal
 from clf_server._database import SCHEMA
+from clf_server._results import Results
 from clf_server._state import ServerState
+from clf_server._ticket_audit import logging_refusals
 from clf_server._tickets import Ticket, check_for_run
 
 _receipts = sa.Table(
@@ -22,8 +25,9 @@ _receipts = sa.Table(
 class Receipts:
     """The receipts that a server holds."""
 
-    def __init__(self, state: ServerState) -> None:
+    def __init__(self, state: ServerState, results: Results) -> None:
         self._state = state
+        self._results = results
 
     def put(self, secret: str, *, run: str, data: bytes) -> None:
         """Store the receipt of a run whose outputs are here; the same one again is the first one.
@@ -41,6 +45,10 @@ class Receipts:
         Conflict
             The run has another receipt.
         """
+        with logging_refusals(self._state, "receipt.refused", run=run, output="receipt"):
+            self._put(secret, run, data)
+
+    def _put(self, secret: str, run: str, data: bytes) -> None:
         ticket = check_for_run(self._state.tickets, secret, run)
         receipt = SignedReceipt.parse(data)
         check_receipt(receipt)
@@ -82,18 +90,19 @@ class Receipts:
             details = {"run": run, "job": receipt.predicate.job.digest, "receipt": receipt.digest}
             state.audit.append("receipt.stored", details, connection=connection)
 
-    def get(self, run: str) -> bytes:
+    def get(self, run: str, principal: Principal) -> bytes:
         """Return the receipt of a run, byte for byte.
 
         Raises
         ------
         NotFound
-            There is none.
+            There is none, or not for this person.
         """
-        with self._state.metadata.reading() as connection:
-            stored = connection.execute(
-                sa.select(_receipts.c.receipt).where(_receipts.c.run == run)
-            ).scalar()
+        stored = None
+        if self._results.visible(run, principal):
+            with self._state.metadata.reading() as connection:
+                query = sa.select(_receipts.c.receipt).where(_receipts.c.run == run)
+                stored = connection.execute(query).scalar()
         if stored is None:
             raise NotFound(
                 "there is no receipt of this run on this server",

@@ -16,6 +16,7 @@ from clf_server._tickets import LIFETIME_SECONDS
 
 _MOST_OUTPUT_BYTES = 16 << 30
 _MOST_OPEN = 256
+_MOST_OPEN_OF_RUN = 64
 
 _staged = sa.Table(
     "staged_results",
@@ -79,8 +80,8 @@ class MemoryResults:
         with self._lock:
             entry = self._entries.get(version_id)
             if entry is None:
-                if len(self._entries) >= _MOST_OPEN:
-                    raise _too_many()
+                of_run = sum(each.run == run for each in self._entries.values())
+                _check_room(len(self._entries), of_run)
                 entry = self._entries[version_id] = _Entry(run, output, 0, dies)
             _check(entry.run, entry.output, entry.bytes + size_bytes, run=run, output=output)
             entry.bytes += size_bytes
@@ -120,15 +121,16 @@ class SharedResults:
     def note(self, version_id: str, *, run: str, output: str, size_bytes: int) -> None:
         """Note that an object of an output comes."""
         this = _staged.c.version_id == version_id
-        count = sa.select(sa.func.count()).select_from(_staged)
+        count = sa.select(
+            sa.func.count(), sa.func.count(sa.case((_staged.c.run == run, 1)))
+        ).select_from(_staged)
         values = {"dies_at": self._clock() + LIFETIME_SECONDS}
         with self._metadata.transaction() as connection:
             row = connection.execute(sa.select(_staged).where(this)).first()
             if row is None:
                 if self._metadata.known_versions(connection, [version_id]):
                     raise Conflict("this version id is in use", hint="draw a new random one")
-                if connection.execute(count).scalar_one() >= _MOST_OPEN:
-                    raise _too_many()
+                _check_room(*connection.execute(count).one())
                 _check(run, output, size_bytes, run=run, output=output)
                 connection.execute(
                     sa.insert(_staged).values(
@@ -162,5 +164,6 @@ def _check(its_run: str, its_output: str, size_bytes: int, *, run: str, output: 
         raise TooLarge("the output exceeds the server's limit")
 
 
-def _too_many() -> TooLarge:
-    return TooLarge("too many results are arriving at once", hint="try again later")
+def _check_room(count: int, of_run: int) -> None:
+    if count >= _MOST_OPEN or of_run >= _MOST_OPEN_OF_RUN:
+        raise TooLarge("too many results are arriving at once", hint="try again later")

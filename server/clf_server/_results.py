@@ -12,6 +12,7 @@ from clf_sdk.errors import (
     SignatureInvalid,
     StorageUnavailable,
     TicketRefused,
+    TooLarge,
 )
 from clf_sdk.keys import verify_signature
 from clf_sdk.protocol import (
@@ -26,14 +27,18 @@ from clf_sdk.protocol import (
     parse_json,
     share_delivery_info,
 )
+from clf_server._access import Principal
 from clf_server._metadata import StoredResult
 from clf_server._objects import ObjectWriter
+from clf_server._parties import may_see
 from clf_server._result_ledger import MemoryResults, ResultLedger, SharedResults
 from clf_server._state import ServerState
+from clf_server._ticket_audit import logging_refusals
 from clf_server._tickets import Ticket, check_for_run
 from clf_server._vault import DOCUMENT_NAME, MANIFEST_NAME
 
 MOST_OBJECT_BYTES = 64 << 20
+_MOST_OBJECTS = 65_536
 
 
 class Results:
@@ -90,11 +95,21 @@ class Results:
         TooLarge
             The output exceeds its limit.
         """
+        with logging_refusals(self._state, "result.refused", run=run, output=output):
+            self._put(secret, run, output, version_id, name, data)
+
+    def _put(
+        self, secret: str, run: str, output: str, version_id: str, name: str, data: bytes
+    ) -> None:
         self._check(secret, run)
         if name not in (MANIFEST_NAME, DOCUMENT_NAME) and not (name.isascii() and name.isdigit()):
             raise Malformed(
                 "an object is called 'manifest', 'document' or by the number of its row group"
             )
+        if name.isdigit() and int(name) >= _MOST_OBJECTS:
+            raise TooLarge(f"an output has at most {_MOST_OBJECTS:,} row groups")
+        if version_id not in self._writers and self._is_visible(run, output, version_id):
+            return  # it came before, and the enclave did not hear that it had
         if self._state.objects.remote:
             self._sweep()
             self._ledger.note(version_id, run=run, output=output, size_bytes=len(data))
@@ -110,6 +125,12 @@ class Results:
                     self._ledger.take(version_id)
                     raise
             self._writers[version_id].write(name, data)
+
+    def _is_visible(self, run: str, output: str, version_id: str) -> bool:
+        return any(
+            (stored.output, stored.version_id) == (output, version_id)
+            for stored in self._state.metadata.results(run)
+        )
 
     def finish(self, secret: str, *, run: str, output: str, submission: ResultSubmission) -> None:
         """Check an envelope against the session and the stored objects, and show the output.
@@ -127,6 +148,10 @@ class Results:
         Conflict
             The run has another output of that name.
         """
+        with logging_refusals(self._state, "result.refused", run=run, output=output):
+            self._finish(secret, run, output, submission)
+
+    def _finish(self, secret: str, run: str, output: str, submission: ResultSubmission) -> None:
         ticket = self._check(secret, run)
         envelope = submission.envelope
         if (envelope.run, envelope.job, envelope.mode, envelope.output) != (
@@ -227,29 +252,37 @@ class Results:
             }
             state.audit.append("result.stored", stored, connection=connection)
 
-    def list(self, run: str) -> RunResults:
-        """Return the envelopes of all outputs of a run, and what the owner decided on each."""
+    def visible(self, run: str, principal: Principal) -> list[StoredResult]:
+        """Return the outputs of a run that somebody may see: all, or none."""
         found = self._state.metadata.results(run)
+        return found if found and may_see(self._state, principal, found[0].job) else []
+
+    def list(self, run: str, principal: Principal) -> RunResults:
+        """Return the envelopes of all outputs of a run, and what the owner decided on each."""
+        found = self.visible(run, principal)
         return RunResults(run=run, outputs=[held_result(stored) for stored in found])
 
-    def runs(self, job: str) -> RunList:
+    def runs(self, job: str, principal: Principal) -> RunList:
         """Return the runs of a job that left results here."""
+        found = self._state.metadata.runs(job)
+        if not may_see(self._state, principal, job):
+            found = []
         return RunList(
             runs=[
                 RunSummary(run=stored.run, job=stored.job, created_at=stored.created_at)
-                for stored in self._state.metadata.runs(job)
+                for stored in found
             ]
         )
 
-    def version_id(self, run: str, output: str) -> str:
+    def version_id(self, run: str, output: str, principal: Principal) -> str:
         """Return the version id of an output.
 
         Raises
         ------
         NotFound
-            The run has no such output here.
+            The run has no such output here, or not for this person.
         """
-        for stored in self._state.metadata.results(run):
+        for stored in self.visible(run, principal):
             if stored.output == output:
                 return stored.version_id
         raise NotFound("the run has no such output on this server")

@@ -212,7 +212,7 @@ def open_session(
         takes_results=False,
         review=rules.release == "review",
     )
-    result_ticket = replace(ticket, versions=frozenset(), takes_results=True)
+    result_ticket = replace(ticket, takes_results=True)
     access = SessionAccess(
         keys=SealedMessage(**recipient.seal(keys.canonical(), info=info)),
         blobs=BlobAccess(
@@ -233,7 +233,7 @@ def open_session(
             job=job_digest,
             run=binding.run,
             enclave=binding.signing_key,
-            versions={granted.name: granted.source or granted.version for granted in inputs},
+            versions={granted.name: version.lineage for granted, version in grants},
             most_runs=min(each.policy.runs for each in asked),
         )
         session = Session(

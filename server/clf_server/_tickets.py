@@ -41,7 +41,7 @@ class Ticket:
     Attributes
     ----------
     versions
-        Version ids whose blobs may be pulled; empty for a result ticket.
+        Version ids that the session granted; the ticket dies with any of them.
     run, job, mode
         Which run, for which job, proved how.
     enclave
@@ -49,7 +49,7 @@ class Ticket:
     session
         Id of the session.
     takes_results
-        Whether results may be put with it.
+        Whether results may be put with it; then it opens no blob.
     review
         Whether the owner must release the results.
     """
@@ -62,6 +62,10 @@ class Ticket:
     session: str
     takes_results: bool
     review: bool
+
+    def opens(self, version_id: str) -> bool:
+        """Tell whether the blobs of a version may be pulled with it."""
+        return not self.takes_results and version_id in self.versions
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -118,7 +122,7 @@ class TicketStore:
         return secret
 
     def revoke(self, versions: Iterable[str]) -> None:
-        """Kill every ticket that opens one of some versions."""
+        """Kill every ticket that stands on one of some versions."""
         gone = frozenset(versions)
         with self._lock:
             for key, (_, ticket) in list(self._tickets.items()):

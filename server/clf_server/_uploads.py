@@ -300,6 +300,7 @@ class Uploads:
         except BaseException:
             state.objects.delete(opened.version_id)
             raise
+        state.tickets.revoke(gone)
         for version_id in gone:
             state.objects.delete(version_id)
         return self.describe(state.metadata.table(name))

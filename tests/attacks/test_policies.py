@@ -22,6 +22,7 @@ from clf_sdk.errors import (
     PolicyRefused,
     PolicyTampered,
     PolicyWidened,
+    RunRefused,
     SealBroken,
 )
 from clf_sdk.keys import PrivateKey, SigningKey
@@ -274,7 +275,7 @@ def test_filter_that_comes_while_a_run_pulls_never_mixes_two_versions(
     job = make_job([job_input(clinic.server, "mixed")])
     with (
         clinic.data.attacked(before=tighten),
-        pytest.raises(BindingMismatch, match="changed while it was pulled"),
+        pytest.raises(RunRefused, match="rows that may leave"),
     ):
         execute(job, [clinic.endpoint], simulation.provider(), agreed=[clinic])
     execute(job, [clinic.endpoint], simulation.provider())

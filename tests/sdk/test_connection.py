@@ -11,6 +11,7 @@ import pytest
 import requests
 
 import clf_sdk as clf
+from clf_sdk import _http
 from clf_sdk._connection import only_connection
 from clf_sdk._server_process import free_port
 from clf_sdk.errors import (
@@ -18,6 +19,7 @@ from clf_sdk.errors import (
     DeadlineExceeded,
     InvalidName,
     NotFound,
+    ServerError,
     ServerIdentityMismatch,
     TokenRefused,
     TransportError,
@@ -173,6 +175,15 @@ def test_answer_that_breaks_off_is_a_transport_error(clinic: Owner) -> None:
 
     with clinic.control.attacked(after=cut), pytest.raises(TransportError):
         clf.connect(clinic.process.owner)
+
+
+def test_answer_without_an_end_is_cut_off(
+    clinic: Owner, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = connect(clinic)
+    monkeypatch.setattr(_http, "_MOST_ANSWER_BYTES", 10)
+    with pytest.raises(ServerError, match="larger than any honest one"):
+        connection.tables()
 
 
 def test_server_that_does_not_answer_meets_a_deadline(

@@ -165,7 +165,7 @@ def test_token_of_a_person_opens_no_blob(
 
 def test_dropped_table_is_gone_for_tickets_too(local: LocalServer, session: SessionAnswer) -> None:
     local.control.delete("/v1/tables/plans", headers=local.bearer())
-    assert _code(_get(local.data, session)) == (404, "not_found")
+    assert _code(_get(local.data, session)) == (401, "ticket_refused")
 
 
 def test_blobs_stay_off_the_control_listener_while_there_is_another(

@@ -172,6 +172,28 @@ def test_one_analyst_cannot_bury_the_owner_in_requests(
     status(server.submit(jobs[2]))
 
 
+def test_one_analyst_cannot_fill_the_disk_with_jobs(
+    server: LocalServer,
+    simulation: Simulation,
+    refused: Refused,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_jobs, "MOST_A_DAY", 2)
+    monkeypatch.setattr(_jobs, "_DAY_SECONDS", 60)
+    server.set_policy("t", simulation.policy_with(approval="automatic"), widen=True)
+    entry = job_input(server.server_id, "t")
+    jobs = [make_job([entry], recipients=[clf.Identity.create().public]) for _ in range(3)]
+    assert [server.submit(job).status_code for job in jobs] == [200, 200, 413]
+    server.clock.now += 60
+    status(server.submit(jobs[2]))
+    large = JobDocument.parse(
+        jobs[0].to_json() | {"operation": {"name": "glm", "parameters": {"code": "x" * (1 << 20)}}}
+    )
+    assert refused(server.submit(large)) == (413, "too_large")
+    codes = [details["code"] for event, details in events(server) if event == "submission.refused"]
+    assert codes == ["too_large", "too_large"]
+
+
 def test_analyst_sees_its_own_jobs_only(server: LocalServer, job: JobDocument) -> None:
     mallory = clf.Identity.create()
     server.admit(mallory, label="mallory")

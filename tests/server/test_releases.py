@@ -154,6 +154,44 @@ def test_refusal_after_a_release_stops_who_comes_later(sender: Sender, refused: 
     assert refused(share(sender)) == (403, "release_refused")
 
 
+def test_other_analysts_see_nothing_of_a_run(
+    sender: Sender, refused: Refused, recipient: clf.Identity
+) -> None:
+    sender.finish()
+    decide(sender, "approve")
+    server, run = sender.server, sender.enclave.run
+    server.admit(clf.Identity.create(), label="mallory")
+    server.admit(recipient, label="reader")
+    job = sender.enclave.job.digest
+
+    def ask(path: str, label: str) -> Any:
+        return server.control.get(path, headers=server.bearer(label))
+
+    for label, seen in (("analyst", 1), ("reader", 1), ("owner", 1), ("mallory", 0)):
+        assert len(ask(f"/v1/results?job={job}", label).json()["runs"]) == seen
+        assert len(ask(f"/v1/results/{run}", label).json()["outputs"]) == seen
+    for end in ("fit/share", "fit/document", "receipt"):
+        assert refused(ask(f"/v1/results/{run}/{end}", "mallory")) == (404, "not_found")
+    assert ask(f"/v1/results/{run}/fit/share", "reader").status_code == 200
+
+
+def test_share_that_was_asked_for_too_early_stands_in_the_audit_log(sender: Sender) -> None:
+    sender.finish()
+    share(sender)
+    decide(sender, "refuse")
+    share(sender)
+    logged = [entry.details for entry in sender.server.audited() if entry.event == "share.refused"]
+    assert [entry["code"] for entry in logged] == ["release_pending", "release_refused"]
+    assert logged[0] == {
+        "code": "release_pending",
+        "analyst": sender.enclave.job.analyst.digest,
+        "run": sender.enclave.run,
+        "job": sender.enclave.job.digest,
+        "output": "fit",
+        "by": "analyst",
+    }
+
+
 def test_decision_twice_is_one_decision(sender: Sender) -> None:
     sender.finish()
     answers = [decide(sender, "approve", reason=reason).json() for reason in ("first", "second")]
@@ -187,6 +225,7 @@ def test_decisions_stand_in_the_audit_log(sender: Sender) -> None:
     ]
     assert [entry["event"] for entry in log] == ["release.approved", "release.refused"]
     assert [entry["details"]["reason"] for entry in log] == ["fine", "after all not"]
+    assert [entry["details"]["by"] for entry in log] == ["owner", "owner"]
     assert {entry["details"]["job"] for entry in log} == {sender.enclave.job.digest}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from clf_sdk.keys import SigningKey
-from clf_server import _result_ledger
+from clf_server import _result_ledger, _results
 from clf_testing import HandmadeEnclave, Sender
 
 Refused = Callable[[Any], tuple[int, str]]
@@ -33,6 +33,42 @@ def test_result_put_twice_is_the_same_result(sender: Sender) -> None:
     sender.put_all()
     assert [sender.finish().status_code for _ in range(2)] == [204, 204]
     assert len(sender.visible()) == 1
+
+
+def test_objects_that_come_again_change_nothing(sender: Sender) -> None:
+    sender.put_all()
+    sender.finish()
+    assert sender.put("0", b"other bytes").status_code == 204
+    path = f"/v1/results/{sender.enclave.run}/fit/0"
+    answer = sender.server.control.get(path, headers=sender.server.bearer())
+    assert answer.content == sender.output.objects["0"]
+    assert sender.finish().status_code == 204
+
+
+def test_one_run_can_not_take_the_room_of_all(
+    sender: Sender, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_result_ledger, "_MOST_OPEN_OF_RUN", 1)
+    monkeypatch.setattr(_results, "_MOST_OBJECTS", 1)
+    sender.put_all()
+    assert refused(sender.put("0", b"x", version_id="ab" * 16)) == (413, "too_large")
+    assert refused(sender.put("1", b"x")) == (413, "too_large")
+    other = Sender(HandmadeEnclave(sender.enclave.simulation, sender.server, sender.enclave.job))
+    other.put_all()
+    assert [each.finish().status_code for each in (sender, other)] == [204, 204]
+
+
+def test_refused_results_stand_in_the_audit_log(sender: Sender) -> None:
+    sender.put_all()
+    sender.finish(sender.signed(SigningKey.generate()))
+    sender.put(ticket="guessed")
+    sender.output = sender.seal()
+    logged = [
+        (entry.details["code"], entry.details["run"], entry.details["output"])
+        for entry in sender.server.audited()
+        if entry.event == "result.refused"
+    ]
+    assert logged == [("ticket_refused", sender.enclave.run, "fit")] * 2
 
 
 def test_second_different_result_of_a_run_is_a_conflict(sender: Sender, refused: Refused) -> None:

@@ -1,0 +1,153 @@
+"""An owner stops a run that goes on: it ends with that owner's error, and leaves no result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import clf_sdk as clf
+from clf_sdk._http import HttpClient
+from clf_sdk.errors import JobRevoked, PolicyRefused, ServerPaused, TicketRefused
+from clf_sdk.protocol import JobDocument, RunResults
+from clf_server._administration import Administration
+from clf_testing import Exchange, Owner, Simulation, execute, job_input, make_job, the_analyst
+
+Connect = Callable[..., clf.Connection]
+
+
+@pytest.fixture
+def job(clinic: Owner, connect: Connect, numbers: pa.Table, simulation: Simulation) -> JobDocument:
+    policy = simulation.policy_with(approval="ask")
+    clf.share(numbers, name="stopped", policy=policy, to=connect(clinic), widen=True)
+    document = make_job(
+        [job_input(clinic.server, "stopped")], recipients=[clf.Identity.create().public]
+    )
+    clinic.agree(document)
+    return document
+
+
+class Watched(list[dict[str, Any]]):
+    """Events of a run, at one of which somebody acts."""
+
+    def __init__(self, event: str, act: Callable[[], Any], *, nth: int = 1) -> None:
+        self._event, self._act, self._left = event, act, nth
+
+    def append(self, event: dict[str, Any]) -> None:
+        super().append(event)
+        if event["event"] == self._event:
+            self._left -= 1
+            if self._left == 0:
+                self._act()
+
+
+def results(owner: Owner, events: list[dict[str, Any]]) -> list[Any]:
+    client = HttpClient(owner.owner)
+    try:
+        return client.ask(RunResults, "GET", f"/v1/results/{events[0]['run']}").outputs
+    finally:
+        client.close()
+
+
+def revoke(connection: clf.Connection, job: JobDocument) -> None:
+    clf.requests(connection)[job.digest].revoke("stop")
+
+
+def test_revoked_while_it_pulls(
+    clinic: Owner, connect: Connect, job: JobDocument, simulation: Simulation
+) -> None:
+    connection = connect(clinic)
+
+    def before(exchange: Exchange) -> None:
+        if exchange.path.endswith("/0"):
+            revoke(connection, job)
+
+    events: list[dict[str, Any]] = []
+    with clinic.data.attacked(before=before), pytest.raises(JobRevoked):
+        execute(job, [clinic.endpoint], simulation.provider(), events=events)
+    assert "pulled" not in [event["event"] for event in events]
+    assert results(clinic, events) == []
+    log = connection.audit(last=5)
+    assert list(log["event"])[-2:] == ["job.revoked", "blob.refused"]
+
+
+@pytest.mark.parametrize("how", ["revoke", "pause", "tighten"])
+def test_stopped_while_it_computes(
+    clinic: Owner, connect: Connect, job: JobDocument, simulation: Simulation, how: str
+) -> None:
+    connection = connect(clinic)
+    with Administration(clinic.directory) as operator:
+        act, error = {
+            "revoke": (lambda: revoke(connection, job), JobRevoked),
+            "pause": (operator.pause, ServerPaused),
+            "tighten": (
+                lambda: connection.set_policy(
+                    "stopped", simulation.policy_with(approval="ask", columns=["id"])
+                ),
+                PolicyRefused,
+            ),
+        }[how]
+        events = Watched("aligned", act)
+        try:
+            with clinic.control.attacked() as relay, pytest.raises(error):
+                execute(job, [clinic.relayed], simulation.provider(), events=events)
+        finally:
+            operator.resume()
+    assert "computed" in [event["event"] for event in events]
+    assert not [each for each in relay.seen if "/v1/results/" in each.path]
+    assert results(clinic, events) == []
+
+
+def test_policy_tightened_before_results_are_put_is_asked_once_more(
+    clinic: Owner, connect: Connect, job: JobDocument, simulation: Simulation
+) -> None:
+    """A host that holds the enclave back after it asked the owners gains nothing by that."""
+    connection = connect(clinic)
+    reviewing = simulation.policy_with(approval="ask", release="review")
+
+    def before(exchange: Exchange) -> None:
+        if exchange.path.endswith("/coefficients/" + exchange.path.split("/")[-2] + "/manifest"):
+            connection.set_policy("stopped", reviewing)
+
+    events: list[dict[str, Any]] = []
+    with clinic.control.attacked(before=before) as relay, pytest.raises(PolicyRefused) as caught:
+        execute(job, [clinic.relayed], simulation.provider(), events=events)
+    assert caught.value.rule == "release"
+    assert results(clinic, events) == []
+    codes = [each.status for each in relay.seen if "/v1/results/" in each.path]
+    assert 401 in codes  # the ticket ended with the policy
+
+
+def test_stopped_run_tells_the_analyst_why(
+    clinic: Owner, connect: Connect, numbers: pa.Table, simulation: Simulation
+) -> None:
+    """The same with an enclave process of its own, as an analyst sees it."""
+    connection = connect(clinic)
+    asking = simulation.policy_with(approval="ask")
+    clf.share(numbers, name="stopped", policy=asking, to=connection, widen=True)
+    job = clf.Job(
+        name="stopped",
+        inputs=[connection.table("stopped")],
+        on="id",
+        operation=clf.GLM(outcome="y", predictors=["x"], family="gaussian"),
+        enclave=simulation.enclave_policy,
+        analyst=the_analyst(),
+        recipients=[clf.Identity.create()],
+    )
+    clinic.agree(job.document)
+    run = clf.run(job, insecure_simulation=simulation.directory, wait=False)
+    revoke(connection, job.document)
+    with pytest.raises(JobRevoked, match="took the approval"):
+        run.wait(progress=False, timeout_seconds=60)
+    # Nor does it go on as a run that crashed.
+    with pytest.raises(JobRevoked):
+        clf.run(job, insecure_simulation=simulation.directory, resume=run, progress=False)
+
+
+def test_refused_ticket_of_nobody_is_a_named_error(clinic: Owner) -> None:
+    client = HttpClient(clinic.owner)
+    with pytest.raises(TicketRefused):
+        client.send("PUT", f"/v1/results/{'00' * 16}/receipt", data=b"{}")
+    client.close()
