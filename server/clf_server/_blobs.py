@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from io import FileIO
 from typing import Any
 
 import pyarrow as pa
@@ -15,11 +17,13 @@ from clf_sdk.errors import (
     ClfError,
     Malformed,
     NotFound,
+    ServerError,
     TicketRefused,
     TransportError,
 )
 from clf_server._middleware import Receive, Scope, Send
 from clf_server._problems import problem_response
+from clf_server._sendfile import EXTENSION
 from clf_server._state import ServerState
 from clf_server._ticket_audit import log_refused_blob
 from clf_server._uploads import Uploads
@@ -36,39 +40,42 @@ def _is_object(name: str) -> bool:
 
 
 class BlobResponse(Response):
-    """Bytes of one object, sent from the page cache without a copy in this process."""
+    """Bytes of one object; from the page cache without a copy, where the listener can do that."""
 
     def __init__(
-        self, file: pa.NativeFile, start: int, stop: int, *, partial: bool, remote: bool
+        self, file: FileIO | pa.NativeFile, size: int, start: int, stop: int, *, partial: bool
     ) -> None:
-        size = file.size()
         headers = {"accept-ranges": "bytes", "content-length": str(stop - start)}
         if partial:
             headers["content-range"] = f"bytes {start}-{stop - 1}/{size}"
         super().__init__(None, 206 if partial else 200, media_type="application/octet-stream")
         self.headers.update(headers)
         self._file, self._start, self._stop = file, start, stop
-        self._remote = remote
 
     async def __call__(
         self,
-        scope: Scope,  # noqa: ARG002 - the signature is ASGI's
+        scope: Scope,
         receive: Receive,  # noqa: ARG002 - the signature is ASGI's
         send: Send,
     ) -> None:
-        """Send the range in pieces."""
-        await send(
-            {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
-        )
+        """Send the range."""
         with self._file as file:
-            file.seek(self._start)
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": self.status_code,
+                    "headers": self.raw_headers,
+                }
+            )
             left = self._stop - self._start
+            if EXTENSION in scope.get("extensions", {}) and isinstance(file, FileIO):
+                await send({"type": EXTENSION, "file": file, "offset": self._start, "count": left})
+                return
+            file.seek(self._start)
             while left:
-                size = min(_CHUNK_BYTES, left)
-                if self._remote:
-                    piece = memoryview(await run_in_threadpool(file.read_buffer, size))
-                else:
-                    piece = memoryview(file.read_buffer(size))
+                piece = await run_in_threadpool(file.read, min(_CHUNK_BYTES, left))
+                if not piece:
+                    raise ServerError("an object is shorter than it was")
                 left -= len(piece)
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -88,16 +95,21 @@ def object_response(
     """
     if not _VERSION.fullmatch(version_id) or not _is_object(name):
         raise NotFound("there is no such object")
-    file = state.objects.open(version_id, name)
-    size, remote = file.size(), state.objects.remote
+    file = state.objects.open_local(version_id, name)
+    if file is None:
+        file = state.objects.open(version_id, name)
+        size = file.size()
+    else:
+        size = os.fstat(file.fileno()).st_size
     if range_header is None:
-        return BlobResponse(file, 0, size, partial=False, remote=remote)
+        return BlobResponse(file, size, 0, size, partial=False)
     found = _RANGE.fullmatch(range_header)
     if found is None or not int(found[1]) <= int(found[2]) < size:
+        file.close()
         raise Malformed(
             "the range is not a single one that lies in the object", hint="use bytes=first-last"
         )
-    return BlobResponse(file, int(found[1]), int(found[2]) + 1, partial=True, remote=remote)
+    return BlobResponse(file, size, int(found[1]), int(found[2]) + 1, partial=True)
 
 
 def ticket_secret(request: Request) -> str:

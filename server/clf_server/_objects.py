@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -83,12 +84,24 @@ class ObjectStore:
         try:
             return self._files.open_input_file(f"{version_id}/{name}")
         except FileNotFoundError as error:
-            raise NotFound(
-                "there is no such object",
-                hint="the table was replaced or dropped; open a new session",
-            ) from error
+            raise _missing() from error
         except OSError as error:
             raise _explain(error) from error
+
+    def open_local(self, version_id: str, name: str) -> FileIO | None:
+        """Open an object as the operating system's own file; None where it is not one.
+
+        Raises
+        ------
+        NotFound
+            There is no such object.
+        """
+        if self._root is None:
+            return None
+        try:
+            return (self._root / version_id / name).open("rb", buffering=0)
+        except FileNotFoundError as error:
+            raise _missing() from error
 
     def read(self, version_id: str, name: str) -> bytes:
         """Read a small object whole."""
@@ -157,6 +170,13 @@ def _explained() -> Iterator[None]:
         yield
     except OSError as error:
         raise _explain(error) from error
+
+
+def _missing() -> NotFound:
+    return NotFound(
+        "there is no such object",
+        hint="the table was replaced or dropped; open a new session",
+    )
 
 
 class ObjectWriter:

@@ -19,6 +19,7 @@ import uvloop
 from clf_sdk.errors import ConfigurationError
 from clf_server._app import create_apps
 from clf_server._logging import configure_logging
+from clf_server._sendfile import SendfileProtocol
 from clf_server._state import ServerState, load_state
 
 _LOG = structlog.get_logger("clf_server")
@@ -76,7 +77,7 @@ async def _serve(state: ServerState) -> None:
         control.config.ssl.num_tickets = 0  # a session of TLS is never resumed
     listeners = [(control, _listen(config.host, config.port))]
     if config.blob_port is not None:
-        data = _Server(uvicorn.Config(data_app, **common))
+        data = _Server(uvicorn.Config(data_app, **common | {"http": SendfileProtocol}))
         listeners.append((data, _listen(config.host, config.blob_port)))
 
     def stop() -> None:
