@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from cryptography.utils import Buffer
 
 _IPC = pa.ipc.IpcWriteOptions(compression=None, use_threads=False)
-_FIRST_OUTPUT_BYTES = 1 << 20
+_SEGMENT_OVERHEAD_BYTES = 4096  # of Arrow's stream and of the cipher, about
+_OVERHEAD_PART = 512  # what tags and padding add, more than that
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,20 @@ class _Output:
     """
 
     def __init__(self) -> None:
-        self._view = memoryview(bytearray(_FIRST_OUTPUT_BYTES))
+        self._view = memoryview(b"")
         self.position = 0
+
+    def begin(self, expected: int) -> None:
+        """Empty it, and make room for so many bytes: to grow is to copy, and to touch new pages."""
+        self.position = 0
+        if expected > len(self._view):
+            self._view = memoryview(mmap.mmap(-1, expected))
 
     def room(self, size: int) -> memoryview:
         needed = self.position + size
         if needed > len(self._view):
             # Not resized in place: the caller may still hold a view of the old one.
-            grown = memoryview(bytearray(needed + needed // 4))
+            grown = memoryview(mmap.mmap(-1, needed + needed // 4))
             grown[: self.position] = self._view[: self.position]
             self._view = grown
         return self._view[self.position :]
@@ -137,12 +145,12 @@ class TableSealer:
         self._local = threading.local()
         self._finished = False
 
-    def _output(self) -> _Output:
+    def _output(self, expected: int) -> _Output:
         """Return this thread's buffer, empty."""
         output: _Output | None = getattr(self._local, "output", None)
         if output is None:
             output = self._local.output = _Output()
-        output.position = 0
+        output.begin(expected)
         return output
 
     def _segment(
@@ -185,7 +193,8 @@ class TableSealer:
                 # Two plaintexts under one context: a reader could be given either.
                 raise RuntimeError(f"row group {number} was sealed already")
             self._row_groups[number] = None
-        output = self._output()
+        overhead = _SEGMENT_OVERHEAD_BYTES * batch.num_columns + batch.nbytes // _OVERHEAD_PART
+        output = self._output(batch.nbytes + overhead)
         segments = tuple(
             self._segment(output, number, i, array) for i, array in enumerate(batch.columns)
         )
