@@ -16,6 +16,27 @@ Json: TypeAlias = bool | int | float | str | list[Any] | dict[str, Any] | None
 _MOST_INTEGER = (1 << 53) - 1  # what every JSON implementation reads exactly
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
+
+
+def _is_plain(value: Json) -> bool:
+    """Tell whether Python's own encoder, in C, writes a value in the one form.
+
+    It is some ten times as fast as the library, and escapes as RFC 8785 says. But it writes floats
+    in another form, and orders keys by code points, not by UTF-16 units.
+    """
+    kind = type(value)
+    if kind is dict:
+        return all(type(key) is str and key.isascii() for key in value) and all(  # type: ignore[union-attr]
+            map(_is_plain, value.values())  # type: ignore[union-attr]
+        )
+    if kind is list:
+        return all(map(_is_plain, value))  # type: ignore[arg-type]
+    if kind is int:
+        return -_MOST_INTEGER <= value <= _MOST_INTEGER  # type: ignore[operator]
+    return kind is str or kind is bool or value is None
+
+
 def canonical_json(value: Json) -> bytes:
     """Serialise a JSON value in the one form of RFC 8785.
 
@@ -26,6 +47,8 @@ def canonical_json(value: Json) -> bytes:
         not strings).
     """
     try:
+        if _is_plain(value):
+            return _encode(value).encode()
         return rfc8785.dumps(value)
     except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as error:
         raise Malformed(

@@ -14,6 +14,7 @@ from clf_sdk.receipt import MOST_RECEIPT_BYTES
 from clf_server._audit_routes import audit_router
 from clf_server._blobs import BlobEndpoint, UploadEndpoint
 from clf_server._derived import DerivedVersions
+from clf_server._direct import DirectRoutes
 from clf_server._enclave_routes import enclave_router
 from clf_server._job_routes import job_router
 from clf_server._jobs import Jobs
@@ -78,13 +79,15 @@ def _create_control(
     )
     app.include_router(anyone_router(state))
     derived = DerivedVersions(state, vault)
-    app.include_router(enclave_router(state, vault, policies, derived, results))
+    enclave = enclave_router(state, vault, policies, derived, results)
+    app.include_router(enclave)
     # Before the people's, in which an object of an output may have any name.
     app.include_router(release_router(state, results))
     app.include_router(people_router(state, policies, uploads, results))
     app.include_router(receipt_router(state, results))
     app.include_router(audit_router(state))
     app.include_router(job_router(state, Jobs(state, vault, policies)))
+    app.add_middleware(DirectRoutes, routes=enclave.routes)
     app.add_middleware(RequestGuard, most_bytes=_most_bytes)
     _add_error_handlers(app)
     return app

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -49,6 +50,12 @@ _head = sa.Table(
     sa.Column("note", sa.Text, nullable=False),
 )
 
+# Built once: that costs more than to run them.
+_NOTE = sa.select(_head.c.note)
+_SET_NOTE = sa.update(_head).values(note=sa.bindparam("note"))
+_NODES = sa.select(_nodes).where(_nodes.c.position.in_(sa.bindparam("positions", expanding=True)))
+_ADD_ENTRY, _ADD_NODES = sa.insert(_entries), sa.insert(_nodes)
+
 
 class AuditLog:
     """The append-only log of one server (docs/protocol.md §14).
@@ -80,6 +87,7 @@ class AuditLog:
         self._identity = identity
         self._mode = mode
         self._now = now
+        self._signed: Checkpoint | None = None  # the last one of this process, durable or not
         with metadata.transaction() as connection:
             if connection.execute(sa.select(_head.c.id)).first() is None:
                 empty = Checkpoint.sign(identity, size=0, root=Frontier().root)
@@ -97,7 +105,10 @@ class AuditLog:
 
     def _checkpoint(self, connection: sa.Connection) -> Checkpoint:
         """Return the checkpoint that was signed last."""
-        note = connection.execute(sa.select(_head.c.note)).scalar_one()
+        note = connection.execute(_NOTE).scalar_one()
+        signed = self._signed
+        if signed is not None and signed.note == note:
+            return signed  # verified when it was made
         try:
             return Checkpoint.verify(note, public_key=self._identity.public_bytes)
         except (SignatureInvalid, Malformed) as error:
@@ -151,13 +162,13 @@ class AuditLog:
             details=details,
         ).canonical()
         completed = frontier.append(leaf_hash(entry))
-        connection.execute(sa.insert(_entries), {"index": index, "entry": entry})
+        connection.execute(_ADD_ENTRY, {"index": index, "entry": entry})
         connection.execute(
-            sa.insert(_nodes),
-            [{"position": _position(node), "hash": h} for node, h in completed],
+            _ADD_NODES, [{"position": _position(node), "hash": h} for node, h in completed]
         )
         checkpoint = Checkpoint.sign(self._identity, size=frontier.size, root=frontier.root)
-        connection.execute(sa.update(_head), {"note": checkpoint.note})
+        connection.execute(_SET_NOTE, {"note": checkpoint.note})
+        self._signed = checkpoint
         return index
 
     def checkpoint(self) -> Checkpoint:
@@ -228,11 +239,20 @@ def _position(node: Node) -> int:
     return (2 * index + 1 << level) - 1
 
 
+@lru_cache(maxsize=128)
+def _nodes_query(count: int) -> sa.Select[Any]:
+    # Parameters of their own: a list is taken apart again at each use.
+    return sa.select(_nodes).where(
+        _nodes.c.position.in_([sa.bindparam(f"p{i}") for i in range(count)])
+    )
+
+
 def _hashes(connection: sa.Connection, nodes: list[Node]) -> dict[Node, bytes]:
     """Hashes of complete subtrees."""
     positions = {_position(node): node for node in nodes}
-    query = sa.select(_nodes).where(_nodes.c.position.in_(positions))
-    found = {positions[position]: bytes(h) for position, h in connection.execute(query)}
+    asked = {f"p{i}": position for i, position in enumerate(positions)}
+    rows = connection.execute(_nodes_query(len(asked)), asked)
+    found = {positions[position]: bytes(h) for position, h in rows}
     if len(found) != len(positions):
         raise _altered()
     return found

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from clf_sdk.errors import ConfigurationError, FormatTooNew, StorageFull, StorageUnavailable
 from clf_server._migrations import REVISIONS
+from clf_server._sqlite import configure_sqlite, settle_journal, wipe_log
 
 SCHEMA = sa.MetaData()
 """All tables; each module that owns some adds them."""
@@ -25,6 +26,7 @@ _REVISION = sa.table("alembic_version", sa.column("version_num"))
 _WRITERS = 0x434C4601
 """Number of the lock that a PostgreSQL transaction takes, so that it is alone."""
 
+_DESTRUCTION = "clf_destruction"
 _CONNECT_SECONDS = 5
 _POOL, _OVERFLOW = 10, 30  # requests are answered by up to 40 threads
 _DISK_FULL = "53100"
@@ -34,22 +36,6 @@ _UNAVAILABLE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOP
 def sqlite_url(path: Path) -> sa.URL:
     """Return the URL of a database in a file."""
     return sa.URL.create("sqlite", database=str(path))
-
-
-def _configure_sqlite(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    # No WAL: it needs shared mappings, which an enclave refuses. EXTRA: without it a power cut can
-    # bring the journal of a finished transaction back. secure_delete: a destroyed key must not
-    # linger in a free page of the file.
-    for pragma in (
-        "journal_mode=DELETE",
-        "synchronous=EXTRA",
-        "foreign_keys=ON",
-        "secure_delete=ON",
-        "busy_timeout=10000",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
 
 
 def _configure_postgresql(connection: Any, _record: Any) -> None:
@@ -133,9 +119,12 @@ class Database:
             The database is out of reach. When that happens at the commit, nobody knows whether it
             took place.
         """
-        with self._engine.begin() as connection:
-            begin_alone(connection)
-            yield connection
+        with self._engine.connect() as connection:
+            with connection.begin():
+                begin_alone(connection)
+                yield connection
+            if connection.info.pop(_DESTRUCTION, False) and not self.shared:
+                wipe_log(connection.connection.driver_connection)
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -169,8 +158,9 @@ class Database:
 def make_engine(url: sa.URL) -> sa.Engine:
     """Return an engine whose connections are durable and whose failures are errors of our own."""
     if url.get_backend_name() == "sqlite":
+        settle_journal(Path(str(url.database)))
         engine = sa.create_engine(url)
-        sa.event.listen(engine, "connect", _configure_sqlite)
+        sa.event.listen(engine, "connect", configure_sqlite)
     else:
         engine = sa.create_engine(
             url,
@@ -182,6 +172,11 @@ def make_engine(url: sa.URL) -> sa.Engine:
         sa.event.listen(engine, "connect", _configure_postgresql)
     sa.event.listen(engine, "handle_error", _explain)
     return engine
+
+
+def note_destruction(connection: sa.Connection) -> None:
+    """Note that a transaction destroys keys, which must be in no file when it has ended."""
+    connection.info[_DESTRUCTION] = True
 
 
 def begin_alone(connection: sa.Connection) -> None:

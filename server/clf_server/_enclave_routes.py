@@ -17,6 +17,7 @@ from clf_sdk.protocol import (
 )
 from clf_server._blobs import ticket_secret
 from clf_server._derived import DerivedVersions
+from clf_server._direct import DirectRoute
 from clf_server._policies import Policies
 from clf_server._results import Results
 from clf_server._routing import BINARY_BODY, ObjectName, StrictRoute, json_response
@@ -38,12 +39,10 @@ def enclave_router(
     """Return the routes that need no token, because the enclave proves itself."""
     router = APIRouter(route_class=StrictRoute, tags=["enclave"])
 
-    @router.post("/v1/challenges", response_model=Challenge)
     async def post_challenge() -> Response:
         """Give out a nonce (step 1)."""
         return json_response(challenge(state))
 
-    @router.post("/v1/sessions", response_model=SessionAnswer)
     def post_session(body: SessionRequest) -> Response:
         """Verify evidence, and answer with sealed keys and tickets (steps 5 to 9)."""
         log = _LOG.bind(job=body.job.digest, operation=body.job.operation.name)
@@ -70,6 +69,18 @@ def enclave_router(
             tables=[entry.table for entry in session.inputs],
         )
         return json_response(opened.answer)
+
+    for path, endpoint, answer in (
+        ("/v1/challenges", post_challenge, Challenge),
+        ("/v1/sessions", post_session, SessionAnswer),
+    ):
+        router.add_api_route(
+            path,
+            endpoint,
+            methods=["POST"],
+            response_model=answer,
+            route_class_override=DirectRoute,
+        )
 
     @router.put(
         "/v1/results/{run}/{output}/{version_id}/{name}",

@@ -16,12 +16,12 @@ from clf_sdk.errors import (
     JobRefused,
     JobRevoked,
     RunRefused,
+    ServerPaused,
 )
 from clf_sdk.protocol import TakenGrant
-from clf_server._analysts import Analysts
 from clf_server._job_store import JobStore, StoredJob, StoredRun, check_unaltered
 from clf_server._metadata import Metadata
-from clf_server._pause import Pause
+from clf_server._standing import Standing, find_standing
 from clf_server._tickets import Ticket
 
 MOST_RESUMPTIONS = 3
@@ -57,10 +57,6 @@ class Grants:
         The database.
     jobs
         Its jobs and runs.
-    analysts
-        Whom the owner knows.
-    pause
-        Whether the server is paused.
     now, monotonic
         Wall clock for dates, monotonic clock for the age of what was checked.
     resume_seconds
@@ -71,8 +67,6 @@ class Grants:
         self,
         metadata: Metadata,
         jobs: JobStore,
-        analysts: Analysts,
-        pause: Pause,
         *,
         now: Callable[[], int],
         monotonic: Callable[[], float],
@@ -80,8 +74,6 @@ class Grants:
     ) -> None:
         self._metadata = metadata
         self._jobs = jobs
-        self._analysts = analysts
-        self._pause = pause
         self._now = now
         self._monotonic = monotonic
         self._resume_seconds = resume_seconds
@@ -90,7 +82,7 @@ class Grants:
 
     # -- sessions ------------------------------------------------------------------------------
 
-    def agreed(self, connection: sa.Connection, *, job: str, run: str) -> Agreed:
+    def agreed(self, standing: Standing) -> Agreed:
         """Return what the owner agreed to, for the rules of policies to judge.
 
         Raises
@@ -98,8 +90,7 @@ class Grants:
         ServerPaused, JobNotApproved, JobRefused, JobRevoked, AnalystRefused, GrantExpired
             The owner does not, or no longer, agree to the job.
         """
-        stored = self._agreed(connection, job)
-        known = self._jobs.find_run(connection, run)
+        stored, known = self._check(standing), standing.run
         before = stored.runs_used if known is None else known.number - 1
         return Agreed(stored.analyst, before, by_owner=not stored.automatic)
 
@@ -142,11 +133,10 @@ class Grants:
             The run is of another job, or can't go on in another enclave.
         """
         # 1. The owner agrees to this job, now.
-        granted = self._agreed(connection, job)
+        granted, known = self._agreed(connection, job, run)
         check_unaltered(granted)
 
         # 2. A run that is new here takes one from the count.
-        known = self._jobs.find_run(connection, run)
         if known is None:
             return self._begin(connection, granted, run, enclave, versions, most_runs)
 
@@ -167,9 +157,18 @@ class Grants:
             number=known.number, runs=granted.runs, expires_at=granted.expires_at, resumed=resumed
         )
 
-    def _agreed(self, connection: sa.Connection, job: str) -> StoredJob:
-        self._pause.check(connection)
-        stored = self._jobs.find(connection, job)
+    def _agreed(
+        self, connection: sa.Connection, job: str, run: str
+    ) -> tuple[StoredJob, StoredRun | None]:
+        """Return a job that the owner agrees to now, and the run if it was counted."""
+        standing = find_standing(connection, job=job, run=run)
+        return self._check(standing), standing.run
+
+    def _check(self, standing: Standing) -> StoredJob:
+        """Return the job, if the owner agrees to it now."""
+        if standing.paused:
+            raise ServerPaused("the owner paused this server", hint="ask the owner, or try later")
+        stored = standing.job
         if stored is None or stored.state == "pending":
             raise JobNotApproved(
                 "the owner has not approved this job",
@@ -181,7 +180,7 @@ class Grants:
             raise JobRevoked(
                 "the owner took the approval of this job back", hint="the job's status says why"
             )
-        if stored.analyst not in self._analysts.labels(connection):
+        if not standing.analyst_known:
             raise AnalystRefused("the owner removed the analyst who asked for this job")
         if stored.expires_at <= self._now():
             raise GrantExpired(
@@ -263,8 +262,7 @@ class Grants:
 
     def check_now(self, connection: sa.Connection, ticket: Ticket) -> None:
         """Check the same in a transaction, and believe nothing."""
-        self._agreed(connection, ticket.job)
-        known = self._jobs.find_run(connection, ticket.run)
+        _, known = self._agreed(connection, ticket.job, ticket.run)
         if known is None or known.enclave != ticket.enclave:
             raise RunRefused("another enclave carries this run now")
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from clf_sdk.errors import Conflict, NotFound
 from clf_sdk.protocol import ReleaseStatus
-from clf_server._database import SCHEMA, Database
+from clf_server._database import SCHEMA, Database, note_destruction
 
 _tables = sa.Table(
     "tables",
@@ -50,6 +50,15 @@ _results = sa.Table(
     sa.Column("share", sa.JSON(none_as_null=True)),  # sealed to the recipients
     sa.Column("decided_at", sa.BigInteger),
     sa.Column("reason", sa.Text),
+)
+
+# What every session asks is built once: that costs more than to run it.
+_TABLES = sa.select(_tables.c.name, _tables.c.policy, _tables.c.policy_tag, _versions).join(
+    _versions, _tables.c.version_id == _versions.c.version_id
+)
+_TABLE = _TABLES.where(_tables.c.name == sa.bindparam("name"))
+_STILL = sa.select(_tables.c.name).where(
+    *(column == sa.bindparam(column.name) for column in _tables.c)
 )
 
 
@@ -120,12 +129,16 @@ class Metadata(Database):
 
     # -- tables ----------------------------------------------------------------------------
 
-    def find_table(self, name: str) -> StoredTable | None:
-        """Return a table, or None."""
-        found = self._select_tables(_tables.c.name == name)
+    def find_table(self, name: str, connection: sa.Connection | None = None) -> StoredTable | None:
+        """Return a table, or None; as an open transaction sees it, if one is given."""
+        if connection is not None:
+            found = _stored_tables(connection, _TABLE, {"name": name})
+        else:
+            with self._engine.connect() as opened:
+                found = _stored_tables(opened, _TABLE, {"name": name})
         return found[0] if found else None
 
-    def table(self, name: str) -> StoredTable:
+    def table(self, name: str, connection: sa.Connection | None = None) -> StoredTable:
         """Return a table.
 
         Raises
@@ -133,27 +146,17 @@ class Metadata(Database):
         NotFound
             There is none of that name.
         """
-        table = self.find_table(name)
+        table = self.find_table(name, connection)
         if table is None:
             raise _no_table(name)
         return table
 
     def list_tables(self) -> list[StoredTable]:
         """Return all tables, by name."""
-        return self._select_tables(sa.true())
-
-    def _select_tables(self, condition: sa.ColumnElement[bool]) -> list[StoredTable]:
-        query = (
-            sa.select(_tables.c.name, _tables.c.policy, _tables.c.policy_tag, _versions)
-            .join(_versions, _tables.c.version_id == _versions.c.version_id)
-            .where(condition)
-        )
+        # Sorted here: databases order texts in ways of their own.
         with self._engine.connect() as connection:
-            # Sorted here: databases order texts in ways of their own.
-            rows = sorted(connection.execute(query), key=lambda row: str(row[0]))
-        return [
-            StoredTable(row[0], StoredPolicy(row[1], row[2]), Version(*row[3:])) for row in rows
-        ]
+            found = _stored_tables(connection, _TABLES, {})
+        return sorted(found, key=lambda table: table.name)
 
     def publish(
         self,
@@ -244,6 +247,7 @@ class Metadata(Database):
             raise overtaken(before.name)
 
     def _forget(self, connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[str]:
+        note_destruction(connection)
         deleted = sa.delete(_versions).where(condition).returning(_versions.c.version_id)
         return list(connection.execute(deleted).scalars())
 
@@ -255,7 +259,13 @@ class Metadata(Database):
         Conflict
             It has another one.
         """
-        if connection.execute(sa.select(_tables.c.name).where(*_is_still(table))).first() is None:
+        asked = {
+            "name": table.name,
+            "version_id": table.current.version_id,
+            "policy": table.policy.text,
+            "policy_tag": table.policy.tag,
+        }
+        if connection.execute(_STILL, asked).first() is None:
             raise overtaken(table.name)
 
     def drop(self, connection: sa.Connection, name: str) -> tuple[Version, list[str]]:
@@ -401,6 +411,7 @@ class Metadata(Database):
         values: dict[str, Any] = {"release": release, "decided_at": decided_at, "reason": reason}
         if release == "refused":
             values["share"] = None
+            note_destruction(connection)
         changed = connection.execute(
             sa.update(_results)
             .where(
@@ -435,6 +446,15 @@ class Metadata(Database):
         query = sa.union(sa.select(_versions.c.version_id), sa.select(_results.c.version_id))
         with self._engine.connect() as connection:
             return set(connection.execute(query).scalars())
+
+
+def _stored_tables(
+    connection: sa.Connection, query: sa.Select[Any], parameters: dict[str, str]
+) -> list[StoredTable]:
+    return [
+        StoredTable(row[0], StoredPolicy(row[1], row[2]), Version(*row[3:]))
+        for row in connection.execute(query, parameters)
+    ]
 
 
 def _no_table(name: str) -> NotFound:

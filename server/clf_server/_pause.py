@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from clf_sdk.errors import ServerPaused
 from clf_server._database import SCHEMA
 
 _pause = sa.Table("pause", SCHEMA, sa.Column("paused_at", sa.BigInteger, nullable=False))
@@ -16,17 +15,6 @@ class Pause:
     def since(self, connection: sa.Connection) -> int | None:
         """Return when the server was paused, in Unix seconds; None while it is not."""
         return connection.execute(sa.select(_pause.c.paused_at)).scalar_one_or_none()
-
-    def check(self, connection: sa.Connection) -> None:
-        """Check that the server is not paused.
-
-        Raises
-        ------
-        ServerPaused
-            It is.
-        """
-        if self.since(connection) is not None:
-            raise ServerPaused("the owner paused this server", hint="ask the owner, or try later")
 
     def set(self, connection: sa.Connection, *, now: int) -> bool:
         """Pause the server; tell whether that changed anything."""

@@ -41,6 +41,7 @@ from clf_server._metadata import StoredTable, Version
 from clf_server._nonces import LIFETIME_SECONDS as NONCE_SECONDS
 from clf_server._policies import Policies
 from clf_server._session_audit import describe_granted
+from clf_server._standing import find_standing
 from clf_server._state import ServerState
 from clf_server._tickets import LIFETIME_SECONDS as TICKET_SECONDS
 from clf_server._tickets import Ticket
@@ -147,10 +148,13 @@ def open_session(
     entries = [entry for entry in job.inputs if entry.server == state.server_id]
     if not entries:
         raise BindingMismatch("the job asks nothing of this server")
-    asked = []
-    for entry in entries:
-        table = state.metadata.table(entry.table)
-        asked.append(_Asked(entry, table, policies.of(table)))
+    with state.metadata.reading() as connection:
+        tables = [state.metadata.table(entry.table, connection) for entry in entries]
+        standing = find_standing(connection, job=job_digest, run=binding.run)
+    asked = [
+        _Asked(entry, table, policies.of(table))
+        for entry, table in zip(entries, tables, strict=True)
+    ]
     collateral = _collateral(state, evidence)
     now = state.now()
     verified = {
@@ -170,8 +174,7 @@ def open_session(
 
     # 8. The owner has approved the job, and every rule of every table's policy allows it; "latest"
     #    becomes a version, and where rows are filtered a version without the others.
-    with state.metadata.reading() as connection:
-        agreed = state.grants.agreed(connection, job=job_digest, run=binding.run)
+    agreed = state.grants.agreed(standing)
     grants = []
     for each in asked:
         schema = vault.manifest(each.table.current).schema

@@ -211,8 +211,6 @@ def load_state(
         grants=Grants(
             metadata,
             jobs,
-            analysts,
-            pause,
             now=now,
             monotonic=monotonic,
             resume_seconds=config.resume_seconds,

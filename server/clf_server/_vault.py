@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -20,6 +22,7 @@ _T = TypeVar("_T")
 
 MANIFEST_NAME = "manifest"
 DOCUMENT_NAME = "document"
+_MOST_KEPT, _MOST_KEPT_BYTES = 64, 256 << 10
 
 
 def _table_context(table: str, version_id: str) -> dict[str, Any]:
@@ -32,6 +35,8 @@ class Vault:
     def __init__(self, keks: Keks, objects: ObjectStore) -> None:
         self._keks = keks
         self._objects = objects
+        self._manifests: OrderedDict[Version, Manifest] = OrderedDict()
+        self._lock = threading.Lock()
 
     def new_key(self) -> bytes:
         """Return 32 fresh random bytes."""
@@ -79,14 +84,24 @@ class Vault:
         return derive_policy_key(self._table_key(version), version.version_id)
 
     def manifest(self, version: Version) -> Manifest:
-        """Open the manifest of a version."""
-        return open_manifest(
+        """Open the manifest of a version. It holds no values, so the last small ones are kept."""
+        with self._lock:
+            if version in self._manifests:
+                self._manifests.move_to_end(version)
+                return self._manifests[version]
+        manifest = open_manifest(
             self._objects.read(version.version_id, MANIFEST_NAME),
             manifest_key=derive_manifest_key(self._table_key(version), version.version_id),
             table=version.table_name,
             version_id=version.version_id,
             expected_version=version.version,
         )
+        if version.manifest_bytes <= _MOST_KEPT_BYTES:
+            with self._lock:
+                self._manifests[version] = manifest
+                while len(self._manifests) > _MOST_KEPT:
+                    self._manifests.popitem(last=False)
+        return manifest
 
     def release(self, version: Version, columns: list[str]) -> InputKeys:
         """Derive the manifest key and the keys of the given columns, and no others."""

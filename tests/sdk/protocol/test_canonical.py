@@ -6,6 +6,7 @@ import struct
 from typing import Any
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -145,3 +146,33 @@ _VALUES = st.recursive(
 def test_canonical_form_is_a_fixed_point(value: Any) -> None:
     once = canonical_json(value)
     assert canonical_json(parse_json(once, what="value")) == once
+
+
+_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=4)
+    ),
+)
+
+
+@given(_VALUES)
+def test_the_fast_way_writes_what_the_library_writes(value: Any) -> None:
+    assert canonical_json(value) == rfc8785.dumps(value)
+
+
+def test_every_character_is_escaped_as_the_library_does() -> None:
+    text = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x11000)]))
+    assert canonical_json({"text": text}) == rfc8785.dumps({"text": text})
+
+
+@pytest.mark.parametrize("value", ["\ud800", {"\ud800": 1}, {1: 2}, 2**53, [float("nan")]])
+def test_what_has_no_form_is_refused_on_either_way(value: Any) -> None:
+    for wrapped in (value, [value, 0.5]):
+        with pytest.raises(Malformed):
+            canonical_json(wrapped)

@@ -160,9 +160,10 @@ class LocalServer:
             yield connection
 
     def database_bytes(self) -> bytes:
-        """Return all that lies in the database."""
+        """Return all that lies in the database, SQLite's log included."""
         if not self.state.metadata.shared:
-            return (self.directory / METADATA_NAME).read_bytes()
+            files = sorted(self.directory.glob(f"{METADATA_NAME}*"))
+            return b"".join(path.read_bytes() for path in files)
         with self.database() as connection:
             rows = [
                 row
