@@ -94,8 +94,10 @@ _MACHINE = {
     "open_gb_per_second": "the machine's cipher alone, opening on one core",
     "seal_gb_per_second": "the machine's cipher alone, sealing on one core",
     "hash_gb_per_second": "its hash alone, on one core",
-    "loopback_gb_per_second": "its loopback alone, both ends on one core",
-    "pull_limit_gb_per_second": "what these three allow a pull at most, on all cores",
+    "loopback_gb_per_second": "its loopback alone, from a cached file",
+    "disk_gb_per_second": "its disk alone, written and synced",
+    "pull_limit_gb_per_second": "what cipher, hash and loopback allow a pull, on all cores",
+    "share_limit_gb_per_second": "what these and the disk allow a share, on all cores",
 }
 _SPEEDS = {
     "share": "share() over HTTPS",
