@@ -26,13 +26,16 @@ def table_when_shared(connection: clf.Connection) -> clf.SharedTable:
 
 
 def fetch_when_released(
-    run: clf.Run, connections: list[clf.Connection], identity: clf.Identity
+    run: clf.Run,
+    connections: list[clf.Connection],
+    identity: clf.Identity,
+    anchor: clf.TrustAnchor,
 ) -> clf.Result:
     """Wait until every owner has released the result."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            return clf.fetch(run, connections=connections, identity=identity)
+            return clf.fetch(run, connections=connections, identity=identity, anchor=anchor)
         except ReleasePending as pending:
             if time.monotonic() > deadline:
                 raise
@@ -65,8 +68,8 @@ def main() -> None:
     wait_for(lambda: ["all"] if submission.refresh().approved else [], "approval")
 
     run = clf.run(job, enclave="http://enclave:4490", progress=False)
-    result = fetch_when_released(run, connections, identity)
     anchor = clf.TrustAnchor.insecure_simulation(EXCHANGE / "public" / "anchor.pem")
+    result = fetch_when_released(run, connections, identity, anchor)
     receipt = Path("/tmp/receipt.json")  # noqa: S108 - memory of this container alone
     result.receipt.save(receipt)
     clf.verify(receipt, anchor=anchor, policy=program, job=job.digest)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import clf_sdk as clf
+from clf_sdk.errors import NotFound
 from people import table_of
 
 EXCHANGE = Path("/exchange")
@@ -30,6 +31,14 @@ def wait_for(look: Callable[[], Sequence[Any]], what: str) -> Sequence[Any]:
             sys.exit(f"no {what} came in time")
         time.sleep(0.5)
     return found
+
+
+def receipt_of(connection: clf.Connection, run: str) -> bytes:
+    """Return the receipt of a run, or nothing while there is none."""
+    try:
+        return connection.receipt(run)
+    except NotFound:
+        return b""
 
 
 def main(owner: str) -> None:
@@ -54,15 +63,17 @@ def main(owner: str) -> None:
     pending[0].approve(runs=1)
     say("approved", owner=owner, job=pending[0].digest)
 
-    held = wait_for(
-        lambda: [
+    def arrived() -> list[clf.Release]:
+        return [
             output
             for output in clf.releases(connection)
             if output.status == "pending" and output.job == pending[0].digest
-        ],
-        "result",
-    )
-    # All outputs of a run arrive at once; what is shown of them is shape, size and report.
+        ]
+
+    # The receipt comes after all outputs; with it come shape, size and report of each.
+    run = wait_for(arrived, "result")[0].run
+    wait_for(lambda: receipt_of(connection, run), "receipt")
+    held = arrived()
     for output in held:
         output.report_lines()
         output.approve("aggregates over all people")
