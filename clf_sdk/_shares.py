@@ -105,5 +105,4 @@ def all_shares(
             time.sleep(_POLL_SECONDS)
             found = collect_shares(outputs, connections)
         bar.update(len(found.released) - bar.n)
-        bar.set_postfix_str("released")
     return found.released

@@ -99,7 +99,7 @@ result = clf.fetch(run, wait=True)
 result
 
 # %%
-axes = result.plot("coefficients")
+result.plot("coefficients")
 
 # %%
 coefficients = result.to_pandas("coefficients").set_index("term")

@@ -32,6 +32,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="what servers in this process are: one with all in its directory, or two replicas on "
         "PostgreSQL and an S3-compatible store",
     )
+    parser.addoption(
+        "--rounds",
+        type=int,
+        default=20,
+        help="how often a server is stopped or killed while uploads arrive",
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -88,7 +88,7 @@ def _create_control(
     app.include_router(audit_router(state))
     app.include_router(job_router(state, Jobs(state, vault, policies)))
     app.add_middleware(DirectRoutes, routes=enclave.routes)
-    app.add_middleware(RequestGuard, most_bytes=_most_bytes)
+    app.add_middleware(RequestGuard, most_bytes=_most_bytes, observe=state.metrics.request)
     _add_error_handlers(app)
     return app
 

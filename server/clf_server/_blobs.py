@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from io import FileIO
 from typing import Any
 
@@ -43,7 +44,14 @@ class BlobResponse(Response):
     """Bytes of one object; from the page cache without a copy, where the listener can do that."""
 
     def __init__(
-        self, file: FileIO | pa.NativeFile, size: int, start: int, stop: int, *, partial: bool
+        self,
+        file: FileIO | pa.NativeFile,
+        size: int,
+        start: int,
+        stop: int,
+        *,
+        partial: bool,
+        sent: Callable[[int], None],
     ) -> None:
         headers = {"accept-ranges": "bytes", "content-length": str(stop - start)}
         if partial:
@@ -51,6 +59,7 @@ class BlobResponse(Response):
         super().__init__(None, 206 if partial else 200, media_type="application/octet-stream")
         self.headers.update(headers)
         self._file, self._start, self._stop = file, start, stop
+        self._sent = sent
 
     async def __call__(
         self,
@@ -70,6 +79,7 @@ class BlobResponse(Response):
             left = self._stop - self._start
             if EXTENSION in scope.get("extensions", {}) and isinstance(file, FileIO):
                 await send({"type": EXTENSION, "file": file, "offset": self._start, "count": left})
+                self._sent(left)
                 return
             file.seek(self._start)
             while left:
@@ -78,6 +88,7 @@ class BlobResponse(Response):
                     raise ServerError("an object is shorter than it was")
                 left -= len(piece)
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
+                self._sent(len(piece))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -95,21 +106,22 @@ def object_response(
     """
     if not _VERSION.fullmatch(version_id) or not _is_object(name):
         raise NotFound("there is no such object")
-    file = state.objects.open_local(version_id, name)
+    file, sent = state.objects.open_local(version_id, name), state.metrics.sent
     if file is None:
         file = state.objects.open(version_id, name)
         size = file.size()
     else:
         size = os.fstat(file.fileno()).st_size
     if range_header is None:
-        return BlobResponse(file, size, 0, size, partial=False)
+        return BlobResponse(file, size, 0, size, partial=False, sent=sent)
     found = _RANGE.fullmatch(range_header)
     if found is None or not int(found[1]) <= int(found[2]) < size:
         file.close()
         raise Malformed(
             "the range is not a single one that lies in the object", hint="use bytes=first-last"
         )
-    return BlobResponse(file, size, int(found[1]), int(found[2]) + 1, partial=True)
+    start, stop = int(found[1]), int(found[2]) + 1
+    return BlobResponse(file, size, start, stop, partial=True, sent=sent)
 
 
 def ticket_secret(request: Request) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from clf_server._cli_backup import backup, restore
 from clf_server._cli_certs import certs
 from clf_server._cli_people import analyst, token
 
@@ -16,7 +17,9 @@ def server() -> None:
 
 
 server.add_command(analyst)
+server.add_command(backup)
 server.add_command(certs)
+server.add_command(restore)
 server.add_command(token)
 
 

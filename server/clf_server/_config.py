@@ -49,6 +49,8 @@ class ServerConfig:
         Name or address by which enclaves and people reach the server.
     blob_port
         Port of the plain-HTTP listener for ciphertext; None when it is switched off.
+    metrics_port, metrics_host
+        Listener for metrics; None when it is switched off.
     server_cert_path, server_private_key_path
         TLS certificate chain and key.
     insecure_simulation
@@ -89,6 +91,8 @@ class ServerConfig:
     port: int
     public_host: str
     blob_port: int | None
+    metrics_port: int | None
+    metrics_host: str
     server_cert_path: Path
     server_private_key_path: Path
     insecure_simulation: Path | None

@@ -192,6 +192,14 @@ KEYS: tuple[Key, ...] = (
         "the control listener, which is slower.",
     ),
     Key(
+        "metrics_port",
+        _port_or_off,
+        "off",
+        "a port, or off",
+        "Port of the listener for metrics (plain HTTP, no token, /metrics), and its address.",
+    ),
+    Key("metrics_host", str, "127.0.0.1", "an address", ""),
+    Key(
         "server_cert_path",
         Path,
         "tls/server.pem",

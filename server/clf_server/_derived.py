@@ -89,7 +89,8 @@ class DerivedVersions:
                 self._make_room(kept)
                 making = self._executor.submit(self._derive, table, row_filter, columns, derivation)
                 self._running[key] = making
-                making.add_done_callback(lambda _: self._running.pop(key, None))
+                self._state.metrics.derivation_began()
+                making.add_done_callback(lambda _: self._ended(key))
         try:
             version = making.result(timeout=self._patience_seconds)
         except NotDone:
@@ -97,6 +98,10 @@ class DerivedVersions:
         with self._lock:
             self._used[version.version_id] = self._state.monotonic()
         return version
+
+    def _ended(self, key: tuple[str, str]) -> None:
+        self._running.pop(key, None)
+        self._state.metrics.derivation_ended()
 
     def _make_room(self, kept: Sequence[Version]) -> None:
         """Remove what was used longest ago, so that few are kept; nothing that may be pulled."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import structlog
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -46,18 +48,22 @@ def enclave_router(
     def post_session(body: SessionRequest) -> Response:
         """Verify evidence, and answer with sealed keys and tickets (steps 5 to 9)."""
         log = _LOG.bind(job=body.job.digest, operation=body.job.operation.name)
+        began = time.monotonic()
         try:
             opened = open_session(state, vault, policies, derived, body)
         except NotReady:
+            state.metrics.session("not_ready", time.monotonic() - began)
             log.info("session_not_ready")
             raise
         except ClfError as error:
+            state.metrics.session("refused", time.monotonic() - began, error.code)
             offered = "attestation" if isinstance(error, AttestationError) else "policy"
             reason = getattr(error, "reason", None) or error.message
             log.warning("session_refused", code=error.code, by=offered, reason=reason)
             details, cause = describe_refused(body, error)
             state.refusals.record("session.refused", details, cause=cause)
             raise
+        state.metrics.session("granted", time.monotonic() - began)
         session = opened.answer.session
         log.info(
             "session_granted",
@@ -101,6 +107,7 @@ def enclave_router(
             name=name,
             data=data,
         )
+        state.metrics.received(len(data))
 
     @router.post("/v1/results/{run}/{output}", status_code=204)
     def post_result(

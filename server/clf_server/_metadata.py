@@ -124,8 +124,38 @@ class StoredResult:
     reason: str | None = None
 
 
+@dataclass(frozen=True)
+class StoredCounts:
+    """How much is stored, at one moment."""
+
+    tables: int
+    results: int
+    sealed_bytes: int
+    paused: bool
+    jobs: dict[str, int]
+
+
 class Metadata(Database):
     """What a server knows about tables, versions and results."""
+
+    def count(self) -> StoredCounts:
+        """Count what is stored, for metrics."""
+        sizes = sa.select(sa.func.coalesce(sa.func.sum(_versions.c.sealed_bytes), 0))
+        jobs, pause = SCHEMA.tables["jobs"], SCHEMA.tables["pause"]
+        by_state = sa.select(jobs.c.state, sa.func.count()).group_by(jobs.c.state)
+        with self.reading() as connection:
+
+            def count(table: sa.Table) -> int:
+                query = sa.select(sa.func.count()).select_from(table)
+                return int(connection.execute(query).scalar_one())
+
+            return StoredCounts(
+                tables=count(_tables),
+                results=count(_results),
+                sealed_bytes=int(connection.execute(sizes).scalar_one()),
+                paused=count(pause) > 0,
+                jobs={str(row[0]): int(row[1]) for row in connection.execute(by_state)},
+            )
 
     # -- tables ----------------------------------------------------------------------------
 

@@ -52,10 +52,18 @@ class RequestGuard:
         The application.
     most_bytes
         Body limit by method and path; None means that the route itself limits size and time.
+    observe
+        Called after each request with its method, route, status and seconds.
     """
 
-    def __init__(self, app: App, most_bytes: Callable[[str, str], int | None]) -> None:
+    def __init__(
+        self,
+        app: App,
+        most_bytes: Callable[[str, str], int | None],
+        observe: Callable[[str, str | None, int, float], None] | None = None,
+    ) -> None:
         self._app = app
+        self._observe = observe
         self._most_bytes = most_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,10 +100,13 @@ class RequestGuard:
                 )
                 await problem_response(failure, request_id)(scope, receive, answering)
         finally:
+            route = getattr(scope.get("route"), "path", None)
+            if self._observe is not None:
+                self._observe(scope["method"], route, status, time.monotonic() - started)
             _LOG.info(
                 "request",
                 method=scope["method"],
-                route=getattr(scope.get("route"), "path", None),
+                route=route,
                 status=status,
                 token=getattr(scope["state"].get("principal"), "token", None),
                 seconds=round(time.monotonic() - started, 4),

@@ -19,6 +19,7 @@ import uvloop
 from clf_sdk.errors import ConfigurationError
 from clf_server._app import create_apps
 from clf_server._logging import configure_logging
+from clf_server._metrics import metrics_app
 from clf_server._sendfile import SendfileProtocol
 from clf_server._state import ServerState, load_state
 
@@ -79,6 +80,10 @@ async def _serve(state: ServerState) -> None:
     if config.blob_port is not None:
         data = _Server(uvicorn.Config(data_app, **common | {"http": SendfileProtocol}))
         listeners.append((data, _listen(config.host, config.blob_port)))
+
+    if config.metrics_port is not None:
+        metrics = _Server(uvicorn.Config(metrics_app(state.metrics), **common))
+        listeners.append((metrics, _listen(config.metrics_host, config.metrics_port)))
 
     def stop() -> None:
         for server, _ in listeners:
@@ -141,3 +146,4 @@ def run_server(directory: Path, flags: Mapping[str, str] | None = None) -> None:
     state.stopping.set()
     state.refusals.flush(at_end=True)
     state.metadata.close()
+    gc.unfreeze()  # else libraries find what they can not free when the process ends, and say so

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version as software_version
 from pathlib import Path
 
 from cryptography.hazmat.primitives import hashes
@@ -27,6 +28,7 @@ from clf_server._grants import Grants
 from clf_server._job_store import JobStore
 from clf_server._keks import Keks
 from clf_server._metadata import Metadata
+from clf_server._metrics import Metrics
 from clf_server._nonces import Nonces, NonceStore, SharedNonces
 from clf_server._objects import ObjectStore
 from clf_server._pause import Pause
@@ -62,6 +64,7 @@ class ServerState:
     tickets: Tickets
     release_key: PrivateKey
     secrets: Secrets
+    metrics: Metrics
     anchor: TrustAnchor
     collateral: CollateralSource | None
     proof: ServerProof
@@ -193,6 +196,9 @@ def load_state(
     keks.check()
     audit = AuditLog(metadata, identity, mode=anchor.mode, now=now)
     analysts, jobs, pause = Analysts(metadata), JobStore(), Pause()
+    software = f"clf-sdk/{software_version('clf-sdk')}"
+    metrics = Metrics(software=software, mode=anchor.mode)
+    metrics.watch(metadata, audit)
     objects = open_objects(config)
     objects.sweep(metadata.visible_versions)
     return ServerState(
@@ -219,6 +225,7 @@ def load_state(
         tickets=SharedTickets(metadata, clock) if metadata.shared else TicketStore(monotonic),
         release_key=_release_key(identity, shared=metadata.shared),
         secrets=secrets,
+        metrics=metrics,
         anchor=anchor,
         collateral=collateral,
         proof=ServerProof(evidence_provider(config), collateral),

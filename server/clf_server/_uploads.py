@@ -167,6 +167,7 @@ class Uploads:
         size: int | None = None
         try:
             size = await self._store(self._writer(version_id), name, left_bytes, chunks)
+            self._state.metrics.received(size)
         finally:
             await self._note(self._ledger.end, upload, name, size)
             asyncio.get_running_loop().call_later(STALL_SECONDS + 1, self._expire_soon)
