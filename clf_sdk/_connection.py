@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 import weakref
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from clf_sdk._authorities import with_authorities
 from clf_sdk._cards import Identifier, Shown, card
 from clf_sdk._http import HttpClient
 from clf_sdk._job_words import moment
 from clf_sdk._not_picklable import NotPicklable
+from clf_sdk._succession import with_identity
 from clf_sdk._table import SharedTable
-from clf_sdk.errors import ConfigurationError, InvalidInput, NotFound, ServerIdentityMismatch
-from clf_sdk.keys import server_id
+from clf_sdk.errors import ConfigurationError, InvalidInput, NotFound
 from clf_sdk.protocol import (
     Endpoint,
     PolicyChange,
@@ -38,6 +42,8 @@ if TYPE_CHECKING:
     )
     from clf_sdk.policy import Comparison, Policy
 
+_log = logging.getLogger("clf_sdk")
+
 _made: weakref.WeakSet[Connection] = weakref.WeakSet()
 
 
@@ -58,23 +64,45 @@ class Connection(NotPicklable):
         "it holds a token and open sockets; pickle the path of the profile, and connect again"
     )
 
-    def __init__(self, profile: Profile, *, expect: ExpectedServer | None = None) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        *,
+        expect: ExpectedServer | None = None,
+        file: Path | None = None,
+    ) -> None:
         self.profile = profile
+        self._file = file
         self.http = HttpClient(profile)
         self.attested: VerifiedEnclave | None = None
         self._expect = expect
         try:
             self.attest()  # before the token is shown
             info = self.http.ask(ServerInfo, "GET", "/v1/info")
-            if info.server != profile.server or server_id(info.public_key) != profile.server:
-                raise ServerIdentityMismatch(
-                    f"the server at {profile.url} is not the one of the profile",
-                    hint="ask its operator for the current profile",
-                )
+            self._follow(info)
         except BaseException:
             self.http.close()
             raise
         self.mode = info.mode
+
+    def _follow(self, info: ServerInfo) -> None:
+        """Take up what the server's identity says about its future, here and in the file."""
+        before = self.profile
+        known = with_identity(before, info, now=time.time())
+        self.profile = followed = with_authorities(known, info.tls, info.public_key)
+        if followed is before:
+            return
+        self.http.trust(followed.ca)
+        if followed.server != before.server:
+            self.attest()  # as the identity that it is now
+        if self._file is not None:
+            try:
+                followed.replace(self._file)
+            except ConfigurationError as error:
+                _log.warning(
+                    "%s: the server renews its keys, and this profile will not know them",
+                    error.message,
+                )
 
     def __repr__(self) -> str:
         warning = ", INSECURE SIMULATION" if self.mode == "simulation" else ""
@@ -135,9 +163,21 @@ class Connection(NotPicklable):
         return self.profile.server
 
     @property
+    def known_as(self) -> tuple[str, ...]:
+        """Identities by which jobs may pin the server: the present one, and those before it."""
+        before = [each.succession.server for each in reversed(self.profile.successions)]
+        return (self.server, *before)
+
+    @property
     def endpoint(self) -> Endpoint:
         """Where an enclave reaches the server."""
-        return Endpoint(server=self.server, url=self.profile.url, ca=self.profile.ca)
+        return self.endpoints[0]
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """Where an enclave reaches the server, by each of the identities that jobs may pin."""
+        url, ca = self.profile.url, self.profile.ca
+        return [Endpoint(server=server, url=url, ca=ca) for server in self.known_as]
 
     def table(self, name: str) -> SharedTable:
         """Return a table of this server.
@@ -281,7 +321,7 @@ class Connection(NotPicklable):
 
         if last < 1:
             raise InvalidInput("the number of audit entries must be at least 1")
-        entries = RemoteLog(self.http, self.server).tail(last)
+        entries = RemoteLog(self.http, self.server, self.profile.successions).tail(last)
         rows: list[dict[str, Any]] = [
             {
                 "time": pd.Timestamp(entry.time, unit="s", tz="UTC"),
@@ -314,7 +354,8 @@ def connect(
     Parameters
     ----------
     profile
-        Profile file that the server's operator gave you, or its path.
+        Profile file that the server's operator gave you, or its path. The file is brought up to
+        date when the server announces that it will renew its certificate.
     expect
         The program that the server must prove to be, in an SGX enclave, before it sees the token,
         and again before each upload. By default nothing is asked of it: who runs the server on a
@@ -340,13 +381,14 @@ def connect(
             "anchor and collateral say how a server proves itself, but nothing is expected of it",
             hint="give expect=EnclavePolicy(...) too",
         )
+    file = None if isinstance(profile, Profile) else Path(profile)
     loaded = profile if isinstance(profile, Profile) else Profile.load(profile)
     expected = None
     if expect is not None:
         from clf_sdk._expected_server import ExpectedServer  # noqa: PLC0415 - few servers prove it
 
         expected = ExpectedServer(expect, anchor, collateral)
-    connection = Connection(loaded, expect=expected)
+    connection = Connection(loaded, expect=expected, file=file)
     _made.add(connection)
     return connection
 
@@ -362,8 +404,9 @@ def connections_to(servers: Iterable[str], *, role: Role | None = None) -> list[
         Only connections of this role; by default of any.
     """
     by_server = {
-        connection.server: connection
+        server: connection
         for connection in _made
+        for server in connection.known_as
         if role in (None, connection.profile.role)
     }
     return [by_server[server] for server in servers if server in by_server]
@@ -382,7 +425,7 @@ def any_simulated(servers: Iterable[str]) -> bool:
 
 def known_names() -> dict[str, str]:
     """Return the names of the servers to which this process is connected, by server id."""
-    return {connection.server: connection.name for connection in _made}
+    return {server: made.name for made in _made for server in made.known_as}
 
 
 def only_connection() -> Connection:

@@ -62,7 +62,7 @@ class ExpectedServer:
         # 1. A nonce of our own, asked without the token.
         nonce = secrets.token_hex(_NONCE_BYTES)
         answer = http.ask_a_stranger(
-            ServerEvidenceDocument, "/v1/evidence", params={"nonce": nonce}
+            ServerEvidenceDocument, "/v1/evidence", params={"nonce": nonce, "server": server}
         )
         evidence = ServerEvidence.from_json(answer.to_json())
 

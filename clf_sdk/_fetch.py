@@ -299,7 +299,7 @@ def fetch(
 
 
 def _check_connected(servers: Sequence[str], given: Sequence[Connection]) -> None:
-    if missing := set(servers) - {connection.server for connection in given}:
+    if missing := set(servers) - {server for each in given for server in each.known_as}:
         raise ConfigurationError(
             f"{len(missing)} of the job's owners are not connected",
             hint="connect to all of them: every owner must hold the same result",

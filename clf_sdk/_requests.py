@@ -111,9 +111,9 @@ class JobRequest(NotPicklable):
     def _described(self) -> dict[str, list[str]]:
         record = self._record(self.digest)
         previous = None if record.previous is None else self._record(record.previous)
-        return describe_job(
-            record, server=self.connection.server, names=known_names(), previous=previous
-        )
+        named = record.job.servers()
+        mine = next((each for each in self.connection.known_as if each in named), "")
+        return describe_job(record, server=mine, names=known_names(), previous=previous)
 
     def show(self) -> str:
         """Say in plain words who asks, for what, on which data, and what differs from last time.

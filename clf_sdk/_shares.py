@@ -44,7 +44,7 @@ def collect_shares(outputs: Sequence[SignedResult], connections: Sequence[Connec
     ReleaseRefused
         An owner refused; nothing will change that.
     """
-    by_server = {connection.server: connection for connection in connections}
+    by_server = {server: each for each in connections for server in each.known_as}
     released: dict[tuple[str, str], ReleaseShare] = {}
     pending: dict[str, list[str]] = {}
     for signed in outputs:

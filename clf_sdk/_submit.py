@@ -211,7 +211,7 @@ def submit(
         )
     servers = job.document.servers()
     given = connections_to(servers, role="analyst") if connections is None else list(connections)
-    by_server = {connection.server: connection for connection in given}
+    by_server = {server: each for each in given for server in each.known_as}
     if missing := [server for server in servers if server not in by_server]:
         raise ConfigurationError(
             f"{len(missing)} of the job's {len(servers)} owners are not connected",

@@ -123,7 +123,7 @@ def _log(profile: Path) -> Iterator[RemoteLog]:
 
     connection = clf.connect(profile)
     try:
-        yield RemoteLog(connection.http, connection.server)
+        yield RemoteLog(connection.http, connection.server, connection.profile.successions)
     finally:
         connection.close()
 

@@ -105,7 +105,9 @@ def run(
     import clf_sdk as clf
 
     connections = [clf.connect(profile) for profile in profiles]
-    loaded = clf.Job.load(job, endpoints=[connection.endpoint for connection in connections])
+    loaded = clf.Job.load(
+        job, endpoints=[each for connection in connections for each in connection.endpoints]
+    )
     finished = clf.run(
         loaded, enclave=enclave, insecure_simulation=insecure_simulation, resume=resume
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -13,12 +14,18 @@ from typing import ClassVar
 from clf_sdk._cards import Identifier, Shown, card, grid
 from clf_sdk._job_words import moment
 from clf_sdk._not_picklable import NotPicklable
+from clf_sdk._succession import former_keys
 from clf_sdk.audit._checkpoint import MOST_NOTE_BYTES, Checkpoint
 from clf_sdk.audit._entries import check_entries
 from clf_sdk.audit._files import replacing
-from clf_sdk.errors import ConfigurationError, Malformed, ServerIdentityMismatch
+from clf_sdk.errors import (
+    ConfigurationError,
+    Malformed,
+    ServerIdentityMismatch,
+    SignatureInvalid,
+)
 from clf_sdk.keys import server_id
-from clf_sdk.protocol import AuditEntry, AuditExportHeader, AuditProof, parse_json
+from clf_sdk.protocol import AuditEntry, AuditExportHeader, AuditProof, SignedSuccession, parse_json
 
 _MOST_LINE_BYTES = 1 << 20
 
@@ -94,7 +101,8 @@ def verify_export(
     path
         The file, as `clf audit export` writes it.
     server
-        Id of the server whose log it must be: 64 hex digits. Without it the file is verified
+        Id of the server whose log it must be, now or before it changed its identity: 64 hex
+        digits. Without it the file is verified
         under the key that it brings, and the caller must look at ``checkpoint.server``.
     against
         File with an earlier checkpoint, or an earlier export, which the log must continue.
@@ -127,14 +135,15 @@ def verify_export(
     with _open(path) as file:
         # 1. The header is readable, and its server is the hash of its key, and the expected one.
         header = _header(file)
-        check_server(header, server)
+        former = former_keys(header.successions, server=header.server)
+        check_server(header, None if server in former else server)
 
         # 2. The checkpoint is about this server, and its signature holds; so for the earlier one.
         key = header.public_key
         checkpoint = Checkpoint.verify(header.checkpoint, public_key=key)
         earlier = None
         if against is not None:
-            earlier = Checkpoint.verify(read_checkpoint(against), public_key=key)
+            earlier = read_earlier(against, [key, *former.values()])
 
         # 3. Each line is an entry in canonical form with the number of its place.
         # 4. There are as many entries as the checkpoint says, and they lead to its root.
@@ -148,6 +157,7 @@ def write_export(
     checkpoint: Checkpoint,
     *,
     public_key: bytes,
+    successions: Sequence[SignedSuccession] = (),
 ) -> VerifiedLog:
     """Write a log to a file, all at once, if its entries are what was signed."""
     header = AuditExportHeader(
@@ -156,6 +166,7 @@ def write_export(
         server=checkpoint.server,
         public_key=public_key,
         checkpoint=checkpoint.note,
+        successions=list(successions),
     )
     with replacing(path) as file:
 
@@ -182,6 +193,25 @@ def check_server(source: AuditExportHeader | AuditProof, server: str | None) -> 
             f"the file is from the log of server {signer[:12]}…, "
             f"not of {(server or source.server)[:12]}…"
         )
+
+
+def read_earlier(path: str | os.PathLike[str], public_keys: Sequence[bytes]) -> Checkpoint:
+    """Read an earlier checkpoint of a log, by one of the identities that its server has had.
+
+    Raises
+    ------
+    ConfigurationError
+        The file can't be read.
+    Malformed
+        It is something else.
+    SignatureInvalid
+        None of the keys signed it.
+    """
+    note = read_checkpoint(path)
+    for key in public_keys[1:]:
+        with contextlib.suppress(SignatureInvalid):
+            return Checkpoint.verify(note, public_key=key)
+    return Checkpoint.verify(note, public_key=public_keys[0])
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> str:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from clf_sdk._succession import former_keys
 from clf_sdk.audit._checkpoint import Checkpoint
 from clf_sdk.audit._entries import check_entries, parse_entry, rolled_back
-from clf_sdk.audit._export import VerifiedLog, read_checkpoint, summarise, write_export
+from clf_sdk.audit._export import VerifiedLog, read_earlier, summarise, write_export
 from clf_sdk.audit._files import replacing
 from clf_sdk.audit._merkle import Frontier, inclusion_ranges, verify_consistency
 from clf_sdk.audit._proof import VerifiedEntry, check_proof
 from clf_sdk.audit._seen import load_seen, save_seen, seen_path
-from clf_sdk.errors import LogAltered, LogInconsistent, Malformed, NotFound, ServerIdentityMismatch
+from clf_sdk.errors import (
+    LogAltered,
+    LogInconsistent,
+    Malformed,
+    NotFound,
+    ServerIdentityMismatch,
+)
 from clf_sdk.keys import server_id
-from clf_sdk.protocol import AuditEntry, AuditProof, MerkleProof, SignedCheckpoint
+from clf_sdk.protocol import AuditEntry, AuditProof, MerkleProof, SignedCheckpoint, SignedSuccession
 
 if TYPE_CHECKING:
     from clf_sdk._http import HttpClient
@@ -36,11 +43,17 @@ class RemoteLog:
         Connection to the server, with an owner's token.
     server
         Id of the server whose log it must be.
+    successions
+        How it came to this identity; what was seen under one before must be continued too.
     """
 
-    def __init__(self, http: HttpClient, server: str) -> None:
+    def __init__(
+        self, http: HttpClient, server: str, successions: Sequence[SignedSuccession] = ()
+    ) -> None:
         self._http = http
         self._server = server
+        self._successions = successions
+        self._before = former_keys(successions, server=server)
 
     def tail(self, count: int) -> list[AuditEntry]:
         """Return the newest entries, verified without those before them.
@@ -74,7 +87,7 @@ class RemoteLog:
         checkpoint, public_key = self._checkpoint()
         earlier = None
         if against is not None:
-            earlier = Checkpoint.verify(read_checkpoint(against), public_key=public_key)
+            earlier = read_earlier(against, [public_key, *self._before.values()])
         lines = self._lines(0, checkpoint.size)
         return summarise(check_entries(lines, checkpoint, earlier=earlier), checkpoint)
 
@@ -88,7 +101,9 @@ class RemoteLog:
         """
         checkpoint, public_key = self._checkpoint()
         lines = self._lines(0, checkpoint.size)
-        return write_export(path, lines, checkpoint, public_key=public_key)
+        return write_export(
+            path, lines, checkpoint, public_key=public_key, successions=self._successions
+        )
 
     def prove(self, index: int, path: str | os.PathLike[str]) -> VerifiedEntry:
         """Write one entry and the proof that it stands in the log to a file for `verify_proof`.
@@ -125,6 +140,8 @@ class RemoteLog:
             raise ServerIdentityMismatch("the audit log is that of another server")
         checkpoint = Checkpoint.verify(signed.checkpoint, public_key=signed.public_key)
         seen = load_seen(self._server, public_key=signed.public_key)
+        for server, key in self._before.items():
+            seen = seen or load_seen(server, public_key=key)
         if seen is not None:
             self._check_continues(seen, checkpoint)
         save_seen(checkpoint)
@@ -132,7 +149,7 @@ class RemoteLog:
 
     def _check_continues(self, seen: Checkpoint, checkpoint: Checkpoint) -> None:
         if checkpoint.size < seen.size:
-            raise rolled_back(checkpoint, seen, kept=seen_path(self._server))
+            raise rolled_back(checkpoint, seen, kept=seen_path(seen.server))
         proof: list[bytes] = []
         if 0 < seen.size < checkpoint.size:
             params = {"first": seen.size, "second": checkpoint.size}
@@ -151,7 +168,7 @@ class RemoteLog:
             raise LogInconsistent(
                 f"the log does not continue the one of {seen.size} entries that was seen before",
                 hint="it was rewritten, or rolled back and continued: ask the server's operator; "
-                f"{seen_path(self._server)} is the evidence, keep it",
+                f"{seen_path(seen.server)} is the evidence, keep it",
             ) from error
 
     def _inclusion(self, index: int, size: int) -> list[bytes]:

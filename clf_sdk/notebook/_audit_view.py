@@ -41,9 +41,13 @@ class AuditView(View):
         warning = ", INSECURE SIMULATION" if self.connection.mode == "simulation" else ""
         return f"AuditView({self.connection.name!r}, {len(self.entries)} entries{warning})"
 
+    def _log(self) -> RemoteLog:
+        connection = self.connection
+        return RemoteLog(connection.http, connection.server, connection.profile.successions)
+
     def refresh(self) -> None:
         """Ask the server anew, and verify what it says."""
-        self.entries = RemoteLog(self.connection.http, self.connection.server).tail(self._last)
+        self.entries = self._log().tail(self._last)
 
     def find(self, *, event: str | None = None, text: str = "") -> list[AuditEntry]:
         """Return the entries of an event that hold a text, the newest first."""
@@ -61,7 +65,7 @@ class AuditView(View):
         AuditError
             It was altered, or rolled back.
         """
-        return RemoteLog(self.connection.http, self.connection.server).verify()
+        return self._log().verify()
 
     def _lines(self) -> list[str]:
         shown = self.find()[:_MOST_IN_TEXT]

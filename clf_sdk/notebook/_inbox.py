@@ -53,7 +53,7 @@ class Inbox(View):
         job = request.job
         found = []
         for entry in job.inputs:
-            if entry.server != self.connection.server:
+            if entry.server not in self.connection.known_as:
                 continue
             try:
                 table = self.connection.table(entry.table)

@@ -53,6 +53,7 @@ from clf_sdk.protocol._job import (
 )
 from clf_sdk.protocol._keys import PublicKeyDocument, SealedMessage
 from clf_sdk.protocol._owner import (
+    AUTHORITIES_SIGNATURE,
     ColumnDescription,
     PolicyChange,
     PolicyUpdate,
@@ -60,8 +61,10 @@ from clf_sdk.protocol._owner import (
     RuleChangeDocument,
     ServerEvidenceDocument,
     ServerInfo,
+    SignedAuthorities,
     TableDescription,
     TableList,
+    TlsAuthorities,
     UploadCommit,
     UploadRequest,
     UploadTicket,
@@ -112,6 +115,7 @@ from clf_sdk.protocol._session import (
     SESSION_SIGNATURE,
     BlobAccess,
     Challenge,
+    ChallengeRequest,
     GrantedInput,
     InputKeys,
     ResultAccess,
@@ -135,8 +139,16 @@ from clf_sdk.protocol._submission import (
     SignedJob,
     end_of_day,
 )
+from clf_sdk.protocol._succession import (
+    ACCEPTANCE_SIGNATURE,
+    SUCCESSION_SIGNATURE,
+    SignedSuccession,
+    Succession,
+)
 
 __all__ = [
+    "ACCEPTANCE_SIGNATURE",
+    "AUTHORITIES_SIGNATURE",
     "JOB_SIGNATURE",
     "LEAST_MEMORY_BYTES",
     "MOST_RUNS",
@@ -144,6 +156,7 @@ __all__ = [
     "PROTOCOL_VERSION",
     "RESULT_SIGNATURE",
     "SESSION_SIGNATURE",
+    "SUCCESSION_SIGNATURE",
     "AggregateDuplicates",
     "AlignNode",
     "AllowedEnclave",
@@ -154,6 +167,7 @@ __all__ = [
     "BinStep",
     "BlobAccess",
     "Challenge",
+    "ChallengeRequest",
     "ColumnDescription",
     "ColumnName",
     "DeriveStep",
@@ -229,14 +243,18 @@ __all__ = [
     "SessionKeys",
     "SessionRequest",
     "Sha256",
+    "SignedAuthorities",
     "SignedCheckpoint",
     "SignedJob",
     "SignedResult",
+    "SignedSuccession",
     "SplitStep",
     "StandardiseStep",
+    "Succession",
     "TableDescription",
     "TableList",
     "TakenGrant",
+    "TlsAuthorities",
     "UnionNode",
     "UploadCommit",
     "UploadRequest",

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from clf_sdk.protocol._document import Base64, Document, Mode, Sha256, Version
+from clf_sdk.protocol._succession import SignedSuccession
 
 _LAST_SECOND = 253_402_300_799  # of the year 9999
 Event = Annotated[str, StringConstraints(pattern=r"^[a-z]{1,31}\.[a-z]{1,32}$")]
@@ -46,6 +47,7 @@ class AuditExportHeader(Document):
     server: Sha256
     public_key: Base64
     checkpoint: str
+    successions: list[SignedSuccession] = Field(default_factory=list)
 
 
 class AuditProof(Document):

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from clf_sdk.protocol._document import Base64, Document, Identifier, Mode, Name, Sha256, Version
+from clf_sdk.protocol._succession import SignedSuccession
 
 
 class UploadRequest(Document):
@@ -88,6 +89,27 @@ class TableList(Document):
     tables: list[TableDescription]
 
 
+AUTHORITIES_SIGNATURE = "tls-authorities"
+"""Domain of the signature over the authorities that a server announces."""
+
+
+class TlsAuthorities(Document):
+    """The certificate authorities under which a server shows its certificate, as PEM."""
+
+    clf: Version
+    type: Literal["tls-authorities"]
+    server: Sha256
+    issued_at: int
+    authorities: Annotated[str, Field(max_length=65536)]
+
+
+class SignedAuthorities(Document):
+    """The authorities, and the signature of the server's identity key."""
+
+    authorities: TlsAuthorities
+    signature: Base64
+
+
 class ServerInfo(Document):
     """Who a server is."""
 
@@ -97,6 +119,8 @@ class ServerInfo(Document):
     mode: Mode
     protocol_versions: list[int]
     software: str
+    tls: SignedAuthorities
+    succession: SignedSuccession | None
 
 
 class ServerEvidenceDocument(Document):

@@ -8,9 +8,12 @@ import secrets
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from clf_sdk.errors import ConfigurationError, FormatTooNew, Malformed
 from clf_sdk.protocol._canonical import parse_json
 from clf_sdk.protocol._document import Document, Name, Sha256, Version
+from clf_sdk.protocol._succession import SignedSuccession
 
 Role = Literal["owner", "analyst"]
 
@@ -19,6 +22,9 @@ class Profile(Document):
     """Endpoint, certificate authority, server identity and token of one server.
 
     ``analyst`` is the identity id of the analyst to whom the token belongs; None for an owner's.
+    ``authorities_at`` says when the server signed the authorities of ``ca``; 0 when the operator
+    put them in. ``successions`` say how the server came to this identity from one that the profile
+    pinned before.
     """
 
     clf: Version
@@ -32,6 +38,8 @@ class Profile(Document):
     server: Sha256
     token: str
     expires_at: int
+    authorities_at: int = 0
+    successions: list[SignedSuccession] = Field(default_factory=list)
 
     def __repr__(self) -> str:
         return f"Profile({self.role} at {self.name}, {self.url}, server={self.server[:12]}…)"
@@ -69,6 +77,24 @@ class Profile(Document):
             The file exists already.
         """
         write_private(path, json.dumps(self.to_json(), indent=2).encode() + b"\n")
+
+    def replace(self, path: str | os.PathLike[str]) -> None:
+        """Write the profile in the place of an older one, all at once.
+
+        Raises
+        ------
+        ConfigurationError
+            It can't be written; the older one is as it was.
+        """
+        file = Path(path)
+        part = file.with_name(f".{file.name}.{secrets.token_hex(4)}.new")
+        try:
+            self.save(part)
+            os.replace(part, file)  # noqa: PTH105 - as documented: atomic
+        except OSError as error:
+            raise ConfigurationError(f"{file} can't be written: {error.strerror}") from error
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def write_private(path: str | os.PathLike[str], data: bytes) -> None:

@@ -29,6 +29,12 @@ MOST_SECRET_BYTES = 64 << 10
 _YEAR_10000 = 253_402_300_800  # beyond it no calendar can show a time
 
 
+class ChallengeRequest(Document):
+    """Step 1: the server id that the job pins, of those that the server may have."""
+
+    server: Sha256
+
+
 class Challenge(Document):
     """Step 1: the server's nonce."""
 

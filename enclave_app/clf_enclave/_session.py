@@ -19,6 +19,7 @@ from clf_sdk.keys import (
 from clf_sdk.protocol import (
     SESSION_SIGNATURE,
     Challenge,
+    ChallengeRequest,
     Endpoint,
     InputKeys,
     JobDocument,
@@ -194,7 +195,8 @@ def open_session(
     """
     with control_channel(endpoint) as channel:
         # 1. A nonce from the server.
-        challenge = Challenge.parse(channel.post_json("/v1/challenges", b""))
+        asked = ChallengeRequest(server=endpoint.server).canonical()
+        challenge = Challenge.parse(channel.post_json("/v1/challenges", asked))
 
         # 2. It is the server that the job pins.
         _check_challenge(endpoint, challenge)

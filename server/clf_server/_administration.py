@@ -7,7 +7,7 @@ request. Each decision and its entry in the audit log are one transaction.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,10 +18,11 @@ from clf_sdk.protocol import Role, check_name
 from clf_server._analysts import Analyst, Analysts
 from clf_server._audit import AuditLog
 from clf_server._config import load_config
+from clf_server._identities import Identities
 from clf_server._metadata import Metadata
 from clf_server._pause import Pause
 from clf_server._profiles import make_profile
-from clf_server._state import load_identity
+from clf_server._renewal import MOST_OVERLAP_DAYS, NextCertificate, prepare_certificate
 from clf_server._tokens import StoredToken, Tokens
 
 MOST_DAYS = 3650
@@ -47,9 +48,11 @@ class Administration:
     def __init__(self, directory: Path, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._config = load_config(directory)
-        self._identity = load_identity(directory)
         self._metadata = Metadata(self._config.database)
-        self._audit = AuditLog(self._metadata, self._identity, mode=self._config.mode, now=self.now)
+        self._identities = Identities(self._metadata, directory)
+        self._audit = AuditLog(
+            self._metadata, self._identities.present, mode=self._config.mode, now=self.now
+        )
         self._pause = Pause()
         self.analysts = Analysts(self._metadata)
         self.tokens = Tokens(self._metadata)
@@ -87,6 +90,33 @@ class Administration:
             if changed:
                 self._audit.append("server.resumed", {}, connection=connection)
         return changed
+
+    def renew_certificate(self, *, overlap_days: int, hosts: Sequence[str] = ()) -> NextCertificate:
+        """Make a new authority and certificate, to be shown after an overlap.
+
+        When they were made before, only their date changes.
+
+        Parameters
+        ----------
+        overlap_days
+            For how long the present certificate is shown on; 0 ends that now.
+        hosts
+            Names and addresses for the new one; by default those of the present one.
+
+        Raises
+        ------
+        InvalidInput
+            The overlap is no number of days that can be used.
+        ConfigurationError
+            The present certificate is the operator's own.
+        """
+        if not 0 <= overlap_days <= MOST_OVERLAP_DAYS:
+            raise InvalidInput(f"an overlap lasts for 0 to {MOST_OVERLAP_DAYS} days")
+        switch_at = self.now() + overlap_days * _DAY_SECONDS
+        found = prepare_certificate(self._config, switch_at=switch_at, hosts=hosts)
+        made = {"certificate": found.digest, "switch_at": found.switch_at}
+        self._audit.append("certificate.made", made)
+        return found
 
     def add_analyst(self, identity: PublicIdentity, *, label: str) -> Analyst:
         """Make an analyst known; it can do nothing here before it has a token.
@@ -191,8 +221,9 @@ class Administration:
             )
             self._audit.append("token.created", _describe(token), connection=connection)
             path = profile or self._config.directory / f"{name}.profile.json"
+            identity = self._identities.present(connection)
             # Last, so that a file that can't be written takes everything back.
-            make_profile(self._config, self._identity, token, secret=secret).save(path)
+            make_profile(self._config, identity, token, secret=secret).save(path)
         return path
 
     def revoke_token(self, token_id: str) -> StoredToken | None:

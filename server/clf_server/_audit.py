@@ -68,7 +68,7 @@ class AuditLog:
     metadata
         The database.
     identity
-        Signs checkpoints.
+        Returns the key that signs checkpoints, as an open transaction sees it.
     mode
         Stands in each entry.
     now
@@ -81,7 +81,12 @@ class AuditLog:
     """
 
     def __init__(
-        self, metadata: Metadata, identity: SigningKey, *, mode: Mode, now: Callable[[], int]
+        self,
+        metadata: Metadata,
+        identity: Callable[[sa.Connection], SigningKey],
+        *,
+        mode: Mode,
+        now: Callable[[], int],
     ) -> None:
         self._metadata = metadata
         self._identity = identity
@@ -90,7 +95,7 @@ class AuditLog:
         self._signed: Checkpoint | None = None  # the last one of this process, durable or not
         with metadata.transaction() as connection:
             if connection.execute(sa.select(_head.c.id)).first() is None:
-                empty = Checkpoint.sign(identity, size=0, root=Frontier().root)
+                empty = Checkpoint.sign(identity(connection), size=0, root=Frontier().root)
                 connection.execute(sa.insert(_head).values(id=0, note=empty.note))
             last = connection.execute(sa.select(sa.func.max(_entries.c.index))).scalar()
             try:
@@ -103,20 +108,23 @@ class AuditLog:
                     "both from one backup, and find out who changed them",
                 ) from error
 
-    def _checkpoint(self, connection: sa.Connection) -> Checkpoint:
-        """Return the checkpoint that was signed last."""
+    def _checkpoint(
+        self, connection: sa.Connection, signer: SigningKey | None = None
+    ) -> Checkpoint:
+        """Return the checkpoint that was signed last, by the present identity unless told."""
         note = connection.execute(_NOTE).scalar_one()
         signed = self._signed
         if signed is not None and signed.note == note:
             return signed  # verified when it was made
+        key = signer or self._identity(connection)
         try:
-            return Checkpoint.verify(note, public_key=self._identity.public_bytes)
+            return Checkpoint.verify(note, public_key=key.public_bytes)
         except (SignatureInvalid, Malformed) as error:
             raise _altered() from error
 
-    def _frontier(self, connection: sa.Connection) -> Frontier:
+    def _frontier(self, connection: sa.Connection, signer: SigningKey | None = None) -> Frontier:
         """Return the right edge of the tree, when it is the one that was signed last."""
-        checkpoint = self._checkpoint(connection)
+        checkpoint = self._checkpoint(connection, signer)
         nodes = list(subtrees(0, checkpoint.size))
         hashes = _hashes(connection, nodes)
         frontier = Frontier(checkpoint.size, [hashes[node] for node in nodes])
@@ -148,8 +156,34 @@ class AuditLog:
         with within as opened:
             return self._append(opened, event, details)
 
-    def _append(self, connection: sa.Connection, event: str, details: dict[str, Any]) -> int:
-        frontier = self._frontier(connection)
+    def append_as_successor(
+        self,
+        event: str,
+        details: dict[str, Any],
+        *,
+        connection: sa.Connection,
+        before: SigningKey,
+    ) -> int:
+        """Log that the identity changed: continue what the one before signed, under the new one.
+
+        Parameters
+        ----------
+        event, details, connection
+            As for `append`; the transaction has changed the present identity.
+        before
+            The identity before, which signed the log so far.
+        """
+        return self._append(connection, event, details, before=before)
+
+    def _append(
+        self,
+        connection: sa.Connection,
+        event: str,
+        details: dict[str, Any],
+        *,
+        before: SigningKey | None = None,
+    ) -> int:
+        frontier = self._frontier(connection, before)
         index = frontier.size
         entry = AuditEntry(
             clf=1,
@@ -166,7 +200,8 @@ class AuditLog:
         connection.execute(
             _ADD_NODES, [{"position": _position(node), "hash": h} for node, h in completed]
         )
-        checkpoint = Checkpoint.sign(self._identity, size=frontier.size, root=frontier.root)
+        identity = self._identity(connection)
+        checkpoint = Checkpoint.sign(identity, size=frontier.size, root=frontier.root)
         connection.execute(_SET_NOTE, {"note": checkpoint.note})
         self._signed = checkpoint
         return index

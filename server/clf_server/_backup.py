@@ -34,11 +34,12 @@ from clf_server._audit import AuditLog
 from clf_server._config import CONFIG_NAME, METADATA_NAME, load_config
 from clf_server._config_keys import KEYS
 from clf_server._database import sqlite_url
+from clf_server._identities import Identities
 from clf_server._metadata import Metadata
 from clf_server._objects import ObjectStore
 from clf_server._pause import Pause
 from clf_server._snapshot import put_snapshot, take_snapshot
-from clf_server._state import OBJECTS_NAME, load_identity, open_objects
+from clf_server._state import OBJECTS_NAME, open_objects
 
 _LIST_NAME = "backup.json"
 _SNAPSHOT_NAME = "database.sqlite"
@@ -141,7 +142,7 @@ def make_backup(directory: Path, file: Path) -> BackupSummary:
 
 
 def _try_backup(directory: Path, file: Path) -> BackupSummary:
-    config, identity = load_config(directory), load_identity(directory)
+    config = load_config(directory)
     objects, now = open_objects(config), int(time.time())
     part = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part")
     try:
@@ -154,7 +155,9 @@ def _try_backup(directory: Path, file: Path) -> BackupSummary:
             metadata = Metadata(sqlite_url(snapshot))
             try:
                 versions = sorted(metadata.visible_versions())
-                log = AuditLog(metadata, identity, mode=config.mode, now=lambda: now)
+                identities = Identities(metadata, directory)
+                identity = identities.current()
+                log = AuditLog(metadata, identities.present, mode=config.mode, now=lambda: now)
                 entries = log.checkpoint().size
             finally:
                 metadata.close()
@@ -334,7 +337,8 @@ def _pause(directory: Path, summary: BackupSummary) -> None:
     config, now = load_config(directory), int(time.time())
     metadata = Metadata(config.database)
     try:
-        log = AuditLog(metadata, load_identity(directory), mode=config.mode, now=lambda: now)
+        present = Identities(metadata, directory).present
+        log = AuditLog(metadata, present, mode=config.mode, now=lambda: now)
         with metadata.transaction() as connection:
             Pause().set(connection, now=now)
             details = {"backup_of": summary.created_at, "entries": summary.entries}

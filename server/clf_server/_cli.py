@@ -166,6 +166,73 @@ def resume(directory: Path) -> None:
     click.echo("it goes on" if changed else "it was not paused")
 
 
+@server.command("rotate-identity")
+@_DIRECTORY
+@click.option(
+    "--overlap-days",
+    default=30,
+    show_default=True,
+    help="How long the old identity is offered too.",
+)
+@click.option(
+    "--now",
+    "at_once",
+    is_flag=True,
+    help="The old key was stolen: end it now. Profiles can not follow, jobs must be made anew.",
+)
+def rotate_identity_command(directory: Path, overlap_days: int, *, at_once: bool) -> None:
+    """Give the server of DIR a new identity key, with an overlap in which both are offered.
+
+    Profiles that are used during the overlap follow by themselves; jobs that pin the old identity
+    run until its end. It works whether or not the server runs.
+    """
+    from datetime import UTC, datetime
+
+    from clf_server._rotate_identity import rotate_identity
+
+    done = rotate_identity(directory, overlap_days=0 if at_once else overlap_days)
+    when = datetime.fromtimestamp(done.ends_at, UTC).isoformat(sep=" ", timespec="seconds")
+    click.echo(f"server identity  {done.successor}")
+    click.echo(f"the one before   {done.server}")
+    click.echo(f"ends             {when}")
+
+
+@server.command("rotate-tls")
+@_DIRECTORY
+@click.option(
+    "--overlap-days",
+    default=30,
+    show_default=True,
+    help="How long the present certificate is shown on, while clients learn of the next one.",
+)
+@click.option("--now", "at_once", is_flag=True, help="End the overlap: show the next one now.")
+@click.option(
+    "--public-host",
+    "hosts",
+    multiple=True,
+    help="Name or address for the certificate; repeatable; by default those it has.",
+)
+def rotate_tls(
+    directory: Path, overlap_days: int, hosts: tuple[str, ...], *, at_once: bool
+) -> None:
+    """Renew the TLS authority and certificate of the server of DIR, with an overlap.
+
+    Profiles that are used during the overlap learn of the new authority by themselves, and those
+    that are made during it have both. It works whether or not the server runs.
+    """
+    from datetime import UTC, datetime
+
+    from clf_server._administration import Administration
+
+    with Administration(directory) as administration:
+        made = administration.renew_certificate(
+            overlap_days=0 if at_once else overlap_days, hosts=hosts
+        )
+    when = datetime.fromtimestamp(made.switch_at, UTC).isoformat(sep=" ", timespec="seconds")
+    click.echo(f"certificate  {made.digest}")
+    click.echo(f"shown from   {when}")
+
+
 @server.command("rotate-key")
 @_DIRECTORY
 def rotate_key_command(directory: Path) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from typing import Any, get_type_hints
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -19,18 +20,25 @@ from clf_server._routing import StrictRoute
 
 
 class DirectRoute(StrictRoute):
-    """A route whose path is fixed, and whose function takes nothing or a document as ``body``."""
+    """A route whose path is fixed, and whose function takes nothing or a document as ``body``.
+
+    A body that may be None may be empty.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._body: type[Document] | None = get_type_hints(self.endpoint).get("body")
+        hint = get_type_hints(self.endpoint).get("body")
+        kinds = [kind for kind in get_args(hint) or (hint,) if kind not in (None, NoneType)]
+        self._body: type[Document] | None = kinds[0] if kinds else None
+        self._may_be_empty = NoneType in get_args(hint)
 
     async def answer(self, request: Request) -> Response:
         """Parse the body, and call the function: in a thread, unless it is asynchronous."""
         arguments = []
         if self._body is not None:
-            parsed = parse_json(await request.body(), what="request's body")
-            arguments.append(self._body.parse(parsed))
+            data = await request.body()
+            if data or not self._may_be_empty:
+                arguments.append(self._body.parse(parse_json(data, what="request's body")))
         if inspect.iscoroutinefunction(self.endpoint):
             response: Response = await self.endpoint(*arguments)
         else:

@@ -11,6 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from clf_sdk.errors import AttestationError, ClfError, NotReady
 from clf_sdk.protocol import (
     Challenge,
+    ChallengeRequest,
     Identifier,
     Name,
     ResultSubmission,
@@ -41,9 +42,9 @@ def enclave_router(
     """Return the routes that need no token, because the enclave proves itself."""
     router = APIRouter(route_class=StrictRoute, tags=["enclave"])
 
-    async def post_challenge() -> Response:
+    def post_challenge(body: ChallengeRequest | None = None) -> Response:
         """Give out a nonce (step 1)."""
-        return json_response(challenge(state))
+        return json_response(challenge(state, None if body is None else body.server))
 
     def post_session(body: SessionRequest) -> Response:
         """Verify evidence, and answer with sealed keys and tickets (steps 5 to 9)."""

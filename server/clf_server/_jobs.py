@@ -120,9 +120,21 @@ class Jobs:
 
     def _check_inputs(self, job: JobDocument) -> None:
         # 3. The job asks something of this server, and what it asks for is there.
-        entries = [entry for entry in job.inputs if entry.server == self._state.server_id]
+        known = self._state.identities.known()
+        entries = [entry for entry in job.inputs if entry.server in known]
+        named = {entry.server for entry in entries}
         if not entries:
             raise InvalidJob("the job asks nothing of this server")
+        if len(named) > 1:
+            raise InvalidJob(
+                "the job names this server by two of its identities",
+                hint="connect again, and make the job of its tables as they are now",
+            )
+        if not named <= set(self._state.identities.offered(now=self._state.now())):
+            raise InvalidJob(
+                "the job names this server by an identity that it gave up",
+                hint="connect again, and make the job of its tables as they are now",
+            )
         for entry in entries:
             current = self._state.metadata.table(entry.table).current
             asked_columns(entry, current, self._vault.manifest(current).schema.names)
@@ -174,8 +186,9 @@ class Jobs:
         state = self._state
         now = state.now()
         runs, ends = MOST_RUNS, [end_of_day(now, days=_AUTOMATIC_DAYS)]
+        known = state.identities.known()
         for entry in job.inputs:
-            if entry.server != state.server_id:
+            if entry.server not in known:
                 continue
             table = state.metadata.find_table(entry.table)
             if table is None:

@@ -10,6 +10,7 @@ from clf_sdk.errors import FormatTooNew
 from clf_server import (
     _analysts,
     _audit,
+    _identities,
     _job_store,
     _keks,
     _metadata,
@@ -29,6 +30,7 @@ _FIRST_TABLE = "tables"
 _OWNERS = (
     _analysts,
     _audit,
+    _identities,
     _job_store,
     _keks,
     _metadata,

@@ -8,7 +8,9 @@ import structlog
 from fastapi import APIRouter, Depends, Request, Response
 
 from clf_sdk import Policy
+from clf_sdk.keys import SigningKey, server_id
 from clf_sdk.protocol import (
+    AUTHORITIES_SIGNATURE,
     PROTOCOL_VERSION,
     Identifier,
     Name,
@@ -18,8 +20,10 @@ from clf_sdk.protocol import (
     ServerEvidenceDocument,
     ServerInfo,
     Sha256,
+    SignedAuthorities,
     TableDescription,
     TableList,
+    TlsAuthorities,
     UploadCommit,
     UploadRequest,
     UploadTicket,
@@ -28,6 +32,7 @@ from clf_server._access import Principal, person
 from clf_server._blobs import object_response
 from clf_server._drop import drop_table
 from clf_server._policies import Policies
+from clf_server._renewal import announced_authorities
 from clf_server._results import Results
 from clf_server._routing import BINARY_CONTENT, ObjectName, StrictRoute
 from clf_server._state import ServerState
@@ -54,26 +59,44 @@ def anyone_router(state: ServerState) -> APIRouter:
         return {"status": "ready"}
 
     @router.get("/v1/info")
-    async def info() -> ServerInfo:
+    def info() -> ServerInfo:
         """Tell who this server is."""
+        identity = state.identity
         return ServerInfo(
             name=state.config.name,
-            server=state.server_id,
-            public_key=state.identity.public_bytes,
+            server=server_id(identity.public_bytes),
+            public_key=identity.public_bytes,
             mode=state.anchor.mode,
             protocol_versions=[PROTOCOL_VERSION],
             software=f"clf-sdk/{software_version('clf-sdk')}",
+            tls=_signed_authorities(state, identity),
+            succession=state.identities.succession(now=state.now()),
         )
 
     @router.get("/v1/evidence")
-    def evidence(nonce: Sha256) -> ServerEvidenceDocument:
-        """Prove which program runs here, for the caller's nonce."""
+    def evidence(nonce: Sha256, server: Sha256 | None = None) -> ServerEvidenceDocument:
+        """Prove which program runs here, for the caller's nonce and the identity that it pins."""
+        now = state.now()
+        identity = state.identities.offered(now=now).get(server or "") or state.identity
         made = state.proof.make(
-            nonce, identity=state.identity, certificate=state.certificate, now=state.now()
+            nonce, identity=identity, certificate=state.certificate.digest, now=now
         )
         return ServerEvidenceDocument(**made.to_json())
 
     return router
+
+
+def _signed_authorities(state: ServerState, identity: SigningKey) -> SignedAuthorities:
+    """Sign which authorities clients are to trust: who holds a TLS key can't say so."""
+    authorities = TlsAuthorities(
+        clf=1,
+        type="tls-authorities",
+        server=server_id(identity.public_bytes),
+        issued_at=state.now(),
+        authorities=announced_authorities(state.config),
+    )
+    signature = identity.sign(AUTHORITIES_SIGNATURE, authorities.to_json())
+    return SignedAuthorities(authorities=authorities, signature=signature)
 
 
 def people_router(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from clf_sdk.errors import ConfigurationError
 from clf_sdk.keys import SigningKey, server_id
 from clf_sdk.protocol import Profile
-from clf_server._certificate_files import CA_NAME
 from clf_server._config import ServerConfig
+from clf_server._renewal import announced_authorities
 from clf_server._tokens import StoredToken
 
 
@@ -20,11 +19,6 @@ def make_profile(
     ConfigurationError
         The authority's certificate, which lies beside the server's, can't be read.
     """
-    path = config.server_cert_path.with_name(CA_NAME)
-    try:
-        ca = path.read_text("ascii")
-    except OSError as error:
-        raise ConfigurationError(f"{path} can't be read: {error.strerror}") from error
     return Profile(
         clf=1,
         type="profile",
@@ -33,7 +27,7 @@ def make_profile(
         analyst=token.analyst,
         name=config.name,
         url=f"https://{config.public_host}:{config.port}",
-        ca=ca,
+        ca=announced_authorities(config),
         server=server_id(identity.public_bytes),
         token=secret,
         expires_at=token.expires_at,

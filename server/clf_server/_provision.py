@@ -16,11 +16,12 @@ from clf_sdk.protocol import check_name, write_private
 from clf_server._certificate_files import make_certificates
 from clf_server._config import CONFIG_NAME, METADATA_NAME, load_config
 from clf_server._config_keys import render_config
+from clf_server._identities import FIRST_FILE as IDENTITY_FILE
 from clf_server._keks import Keks
 from clf_server._metadata import Metadata
 from clf_server._migrate import migrate
 from clf_server._profiles import make_profile
-from clf_server._state import IDENTITY_NAME, open_objects
+from clf_server._state import open_objects
 from clf_server._tokens import Tokens
 
 _PROFILE_DAYS = 365
@@ -144,7 +145,7 @@ def _fill(
     write_private(part / CONFIG_NAME, render_config(values | dict(settings)).encode())
 
     identity = SigningKey.generate()
-    write_private(part / IDENTITY_NAME, identity.private_bytes())
+    write_private(part / IDENTITY_FILE, identity.private_bytes())
 
     make_certificates(part / "tls", name=name, hosts=[*public_hosts, host])
 

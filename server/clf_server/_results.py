@@ -189,8 +189,12 @@ class Results:
 
     def _share(self, ticket: Ticket, submission: ResultSubmission) -> ReleaseShare | None:
         """Open this owner's share of an output's key, if it has one."""
-        envelope, server = submission.envelope, self._state.server_id
-        if server not in envelope.reviewers:
+        envelope = submission.envelope
+        mine = self._state.identities.known().intersection(envelope.reviewers)
+        if len(mine) > 1:
+            raise Malformed("the output names this server by two of its identities")
+        server = next(iter(mine), None)
+        if server is None:
             if ticket.review:
                 raise PolicyRefused(
                     "the owner demands to review results, and this one was sealed without that",

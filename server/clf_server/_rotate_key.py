@@ -13,23 +13,21 @@ it wraps, and stores nothing under a retired one.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from clf_sdk.errors import ConfigurationError
 from clf_server._audit import AuditLog
 from clf_server._config import ServerConfig, load_config
+from clf_server._exclusive import alone
+from clf_server._identities import Identities
 from clf_server._kek_file import destroy_file
 from clf_server._keks import Keks, StoredKek, is_configured, kek_of
 from clf_server._metadata import Metadata, Version
-from clf_server._state import load_identity, open_objects
+from clf_server._state import open_objects
 from clf_server._vault import Vault
 
 _AT_ONCE = 64
@@ -74,28 +72,12 @@ def rotate_key(directory: Path, *, clock: Callable[[], float] = time.time) -> Ke
         A provider can't be reached.
     """
     config = load_config(directory)
-    with _alone(directory):
+    with alone(directory):
         metadata = Metadata(config.database)
         try:
             return _Rotation(config, metadata, clock).run()
         finally:
             metadata.close()
-
-
-@contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """Keep a second rotation away."""
-    descriptor = os.open(directory / ".rotation.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigurationError(
-                f"another rotation runs on {directory}", hint="wait until it ends"
-            ) from error
-        yield
-    finally:
-        os.close(descriptor)
 
 
 class _Rotation:
@@ -105,8 +87,8 @@ class _Rotation:
         self._config = config
         self._metadata = metadata
         self._clock = clock
-        identity = load_identity(config.directory)
-        self._audit = AuditLog(metadata, identity, mode=config.mode, now=self._now)
+        identities = Identities(metadata, config.directory)
+        self._audit = AuditLog(metadata, identities.present, mode=config.mode, now=self._now)
         self._keks = Keks(metadata, config.directory)
         self._vault = Vault(self._keks, open_objects(config))
 

@@ -19,6 +19,7 @@ import uvloop
 from clf_sdk.errors import ConfigurationError
 from clf_server._app import create_apps
 from clf_server._logging import configure_logging
+from clf_server._maintenance import maintain_forever
 from clf_server._metrics import metrics_app
 from clf_server._sendfile import SendfileProtocol
 from clf_server._state import ServerState, load_state
@@ -74,8 +75,10 @@ async def _serve(state: ServerState) -> None:
         )
     )
     control.config.load()
-    if control.config.ssl is not None:
-        control.config.ssl.num_tickets = 0  # a session of TLS is never resumed
+    context = control.config.ssl
+    if context is None:
+        raise ConfigurationError("the control listener has no certificate")
+    context.num_tickets = 0  # a session of TLS is never resumed
     listeners = [(control, _listen(config.host, config.port))]
     if config.blob_port is not None:
         data = _Server(uvicorn.Config(data_app, **common | {"http": SendfileProtocol}))
@@ -100,7 +103,11 @@ async def _serve(state: ServerState) -> None:
         port=config.port,
         blob_port=config.blob_port,
     )
-    await asyncio.gather(*(server.serve(sockets=[listener]) for server, listener in listeners))
+    maintenance = asyncio.create_task(maintain_forever(state, context))
+    try:
+        await asyncio.gather(*(server.serve(sockets=[listener]) for server, listener in listeners))
+    finally:
+        maintenance.cancel()
     _LOG.info("server_stopped")
 
 

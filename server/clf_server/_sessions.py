@@ -16,7 +16,7 @@ from clf_sdk.attestation import (
     verify_quote,
 )
 from clf_sdk.errors import BindingMismatch, CollateralUnavailable
-from clf_sdk.keys import PublicKey
+from clf_sdk.keys import PublicKey, SigningKey, server_id
 from clf_sdk.policy import AccessRequest, enforce
 from clf_sdk.protocol import (
     SESSION_SIGNATURE,
@@ -56,24 +56,30 @@ class Opened:
     enclave: VerifiedEnclave
 
 
-def challenge(state: ServerState) -> Challenge:
-    """Step 1: give out a nonce."""
+def challenge(state: ServerState, server: str | None = None) -> Challenge:
+    """Step 1: give out a nonce, under the identity that the job pins, if it is offered."""
+    offered = state.identities.offered(now=state.now())
+    identity = offered.get(server or "") or state.identity
     return Challenge(
         nonce=state.nonces.issue(),
-        server=state.server_id,
-        public_key=state.identity.public_bytes,
+        server=server_id(identity.public_bytes),
+        public_key=identity.public_bytes,
         expires_in_seconds=NONCE_SECONDS,
     )
 
 
-def _check_binding(state: ServerState, binding: Binding, job_digest: str) -> None:
-    if binding.server != state.server_id:
+def _check_binding(state: ServerState, binding: Binding, job_digest: str) -> SigningKey:
+    """Return the identity that the binding names."""
+    identity = state.identities.offered(now=state.now()).get(binding.server)
+    if identity is None:
         raise BindingMismatch(
             "the evidence was made for another server",
-            hint="the job's endpoints and server identities do not belong together",
+            hint="the job's endpoints and server identities do not belong together; or the server "
+            "gave this identity up, and the job must be submitted anew",
         )
     if binding.job != job_digest:
         raise BindingMismatch("the evidence was made for another job than the one enclosed")
+    return identity
 
 
 @lru_cache(maxsize=16)
@@ -141,11 +147,11 @@ def open_session(
     state.nonces.consume(binding.nonce)
 
     # 6. The binding names this server and the enclosed job, and its key is usable.
-    _check_binding(state, binding, job_digest)
+    identity = _check_binding(state, binding, job_digest)
     recipient = PublicKey.from_document(binding.hpke)
 
     # 7. The quote holds under the enclave rule of each table that the job asks for.
-    entries = [entry for entry in job.inputs if entry.server == state.server_id]
+    entries = [entry for entry in job.inputs if entry.server == binding.server]
     if not entries:
         raise BindingMismatch("the job asks nothing of this server")
     with state.metadata.reading() as connection:
@@ -203,7 +209,7 @@ def open_session(
         },
         secrets=secrets_asked,
     )
-    info = session_keys_info(binding=report_data.hex(), server=state.server_id, session=session_id)
+    info = session_keys_info(binding=report_data.hex(), server=binding.server, session=session_id)
     rules = Rules.tightest(each.policy.rules for each in asked)
     ticket = Ticket(
         versions=frozenset(granted.version_id for granted in inputs),
@@ -242,7 +248,7 @@ def open_session(
         session = Session(
             clf=1,
             type="session",
-            server=state.server_id,
+            server=binding.server,
             session=session_id,
             nonce=binding.nonce,
             binding=report_data.hex(),
@@ -259,7 +265,7 @@ def open_session(
         state.audit.append(
             "session.granted", describe_granted(session, enclave), connection=connection
         )
-    signature = state.identity.sign(SESSION_SIGNATURE, session.to_json())
+    signature = identity.sign(SESSION_SIGNATURE, session.to_json())
     answer = SessionAnswer(
         session=session,
         signature=signature,

@@ -20,11 +20,11 @@ from clf_sdk.keys import HYBRID, PrivateKey, SigningKey, server_id
 from clf_server._analysts import Analysts
 from clf_server._attempts import Attempts
 from clf_server._audit import AuditLog
-from clf_server._certificates import certificate_digest
 from clf_server._config import ServerConfig, load_config
 from clf_server._directory import check_directory
 from clf_server._evidence import ServerProof, evidence_provider
 from clf_server._grants import Grants
+from clf_server._identities import Identities
 from clf_server._job_store import JobStore
 from clf_server._keks import Keks
 from clf_server._metadata import Metadata
@@ -33,12 +33,12 @@ from clf_server._nonces import Nonces, NonceStore, SharedNonces
 from clf_server._objects import ObjectStore
 from clf_server._pause import Pause
 from clf_server._refusals import Refusals
+from clf_server._renewal import ShownCertificate, switch_if_due
 from clf_server._secrets import Secrets
 from clf_server._tickets import SharedTickets, Tickets, TicketStore
 from clf_server._tls import check_tls
 from clf_server._tokens import Tokens
 
-IDENTITY_NAME = "identity.key"
 OBJECTS_NAME = "objects"
 _RELEASE_SEED_BYTES = 96  # an ML-KEM-768 seed and an X25519 key
 
@@ -48,7 +48,7 @@ class ServerState:
     """Configuration, keys, stores and clocks of one server process."""
 
     config: ServerConfig
-    identity: SigningKey
+    identities: Identities
     keks: Keks
     metadata: Metadata
     objects: ObjectStore
@@ -68,16 +68,20 @@ class ServerState:
     anchor: TrustAnchor
     collateral: CollateralSource | None
     proof: ServerProof
-    certificate: str
-    """SHA-256 of the certificate that the control listener shows, in hex."""
+    certificate: ShownCertificate
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     stopping: threading.Event
     """Set when the process ends, for work that goes on in the background."""
 
     @property
+    def identity(self) -> SigningKey:
+        """The present identity key."""
+        return self.identities.current()
+
+    @property
     def server_id(self) -> str:
-        """Hash of the identity key."""
+        """Hash of the present identity key."""
         return server_id(self.identity.public_bytes)
 
     @property
@@ -101,23 +105,6 @@ def _lock(directory: Path) -> None:
         os.close(descriptor)
         raise ConfigurationError(
             f"another server process runs on {directory}", hint="stop it first"
-        ) from error
-
-
-def load_identity(directory: Path) -> SigningKey:
-    """Load the Ed25519 key that makes a server this one.
-
-    Raises
-    ------
-    ConfigurationError
-        It is missing or damaged.
-    """
-    try:
-        return SigningKey((directory / IDENTITY_NAME).read_bytes())
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(
-            f"the identity key in {directory} is missing or damaged",
-            hint="restore it from backup; a new one makes this another server for every job",
         ) from error
 
 
@@ -182,11 +169,14 @@ def load_state(
     check_directory(directory)
     config = load_config(directory, flags or {})
     secrets = Secrets(config)
-    check_tls(config.server_cert_path, config.server_private_key_path, now=clock())
     _lock(directory)
-    identity = load_identity(directory)
+    switched = switch_if_due(directory, now=int(clock()))
+    check_tls(config.server_cert_path, config.server_private_key_path, now=clock())
+    certificate = ShownCertificate(config.server_cert_path, config.server_private_key_path)
     anchor = _anchor(config)
     metadata = Metadata(config.database)
+    identities = Identities(metadata, directory)
+    identity = identities.current()
 
     def now() -> int:
         return int(clock())
@@ -194,7 +184,9 @@ def load_state(
     collateral = _collateral(config)
     keks = Keks(metadata, directory)
     keks.check()
-    audit = AuditLog(metadata, identity, mode=anchor.mode, now=now)
+    audit = AuditLog(metadata, identities.present, mode=anchor.mode, now=now)
+    if switched:
+        audit.append("certificate.shown", {"certificate": certificate.digest})
     analysts, jobs, pause = Analysts(metadata), JobStore(), Pause()
     software = f"clf-sdk/{software_version('clf-sdk')}"
     metrics = Metrics(software=software, mode=anchor.mode)
@@ -203,7 +195,7 @@ def load_state(
     objects.sweep(metadata.visible_versions)
     return ServerState(
         config=config,
-        identity=identity,
+        identities=identities,
         keks=keks,
         metadata=metadata,
         objects=objects,
@@ -229,7 +221,7 @@ def load_state(
         anchor=anchor,
         collateral=collateral,
         proof=ServerProof(evidence_provider(config), collateral),
-        certificate=certificate_digest(config.server_cert_path),
+        certificate=certificate,
         clock=clock,
         monotonic=monotonic,
         stopping=threading.Event(),

@@ -28,7 +28,7 @@ SURVIVED = 0
 def open_log(path: Path) -> tuple[Metadata, AuditLog]:
     """Open the log as a server does when it starts, which checks it."""
     metadata = Metadata(sqlite_url(path))
-    return metadata, AuditLog(metadata, IDENTITY, mode="simulation", now=lambda: 1)
+    return metadata, AuditLog(metadata, lambda _: IDENTITY, mode="simulation", now=lambda: 1)
 
 
 def _decide(path: Path, last_statement: int) -> None:

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from clf_server._drop import drop_table
 from clf_server._objects import ObjectStore
+from clf_server._rotate_identity import rotate_identity
 from clf_server._rotate_key import rotate_key
 from clf_server._state import load_state
 
@@ -35,7 +36,20 @@ def _drop(directory: Path) -> Callable[[], object]:
     return lambda: drop_table(state, "plans")
 
 
-_ACTIONS = {"rotate-key": _rotate_key, "drop": _drop}
+def _rotate_identity(directory: Path) -> Callable[[], object]:
+    return lambda: rotate_identity(directory, overlap_days=30)
+
+
+def _end_identity(directory: Path) -> Callable[[], object]:
+    return lambda: rotate_identity(directory, overlap_days=0)
+
+
+_ACTIONS = {
+    "rotate-key": _rotate_key,
+    "rotate-identity": _rotate_identity,
+    "end-identity": _end_identity,
+    "drop": _drop,
+}
 
 
 def _die_at(step: int) -> None:

@@ -10,9 +10,9 @@ from clf_sdk import Identity, PublicIdentity
 from clf_sdk.protocol import Profile
 from clf_server._analysts import Analyst, Analysts
 from clf_server._config import load_config
+from clf_server._identities import Identities
 from clf_server._metadata import Metadata
 from clf_server._profiles import make_profile
-from clf_server._state import load_identity
 from clf_server._tokens import Tokens
 
 
@@ -43,7 +43,8 @@ def admit(
                 created_at=now,
                 expires_at=now + lifetime_seconds,
             )
-        profile = make_profile(config, load_identity(directory), token, secret=secret)
+        identity = Identities(metadata, directory).current()
+        profile = make_profile(config, identity, token, secret=secret)
         profile.save(directory / f"{label}.profile.json")
     finally:
         metadata.close()
