@@ -35,19 +35,34 @@ if TYPE_CHECKING:
         policy_editor,
         release_review,
     )
-    from clf_sdk.operations import GLM
+    from clf_sdk.operations import (
+        GLM,
+        PCA,
+        Aggregate,
+        Describe,
+        GradientBoosting,
+        KMeans,
+        LogisticRegression,
+        Survival,
+    )
     from clf_sdk.policy import Policy
     from clf_sdk.receipt import VerifiedReceipt, verify
 
 __all__ = [
     "GLM",
+    "PCA",
+    "Aggregate",
     "ClfError",
     "Connection",
+    "Describe",
     "EnclavePolicy",
+    "GradientBoosting",
     "Identity",
     "Job",
     "JobRequest",
     "JobRequests",
+    "KMeans",
+    "LogisticRegression",
     "Policy",
     "PublicIdentity",
     "Release",
@@ -56,6 +71,7 @@ __all__ = [
     "Run",
     "SharedTable",
     "Submission",
+    "Survival",
     "TrustAnchor",
     "VerifiedReceipt",
     "align",
@@ -80,6 +96,13 @@ __all__ = [
 ]
 
 _HOME = {
+    "Aggregate": "operations",
+    "Describe": "operations",
+    "GradientBoosting": "operations",
+    "KMeans": "operations",
+    "LogisticRegression": "operations",
+    "PCA": "operations",
+    "Survival": "operations",
     "GLM": "operations",
     "ClfError": "errors",
     "Connection": "_connection",

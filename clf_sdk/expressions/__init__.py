@@ -3,5 +3,14 @@
 from clf_sdk.expressions._compile import Compiled, Source
 from clf_sdk.expressions._expression import Expression
 from clf_sdk.expressions._kinds import Kind, kind_of_type
+from clf_sdk.expressions._query import GroupQuery, Measure
 
-__all__ = ["Compiled", "Expression", "Kind", "Source", "kind_of_type"]
+__all__ = [
+    "Compiled",
+    "Expression",
+    "GroupQuery",
+    "Kind",
+    "Measure",
+    "Source",
+    "kind_of_type",
+]

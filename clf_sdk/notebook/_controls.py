@@ -28,7 +28,8 @@ def controls_of(kind: type[Parameters], columns: Sequence[str]) -> dict[str, ipy
     found = {}
     for name, field in kind.model_fields.items():
         default = None if field.is_required() else field.default
-        control = _control(name, _without_none(hints[name]), default, columns)
+        optional = not field.is_required() and default is None
+        control = _control(name, _without_none(hints[name]), default, columns, optional=optional)
         if control is not None:
             found[name] = control
     return found
@@ -41,7 +42,7 @@ def _without_none(hint: Any) -> Any:
 
 
 def _control(
-    name: str, hint: Any, default: Any, columns: Sequence[str]
+    name: str, hint: Any, default: Any, columns: Sequence[str], *, optional: bool
 ) -> ipywidgets.DOMWidget | None:
     """Return a control for a parameter; None where only code can say it."""
     import ipywidgets as widgets  # noqa: PLC0415 - text needs none
@@ -55,6 +56,8 @@ def _control(
         made = widgets.SelectMultiple(options=list(columns), **label)
     elif typing.get_origin(plain) is Literal:
         choices = list(typing.get_args(plain))
+        if optional:
+            choices.insert(0, "")
         made = widgets.Dropdown(options=choices, value=default or choices[0], **label)
     elif plain is bool:
         made = widgets.Checkbox(value=bool(default), **label)

@@ -2,7 +2,7 @@
 
 ``OPERATIONS`` is the one list. An operation ``name`` is two files of the same name:
 ``clf_sdk/operations/_name.py`` says what can be asked and what that reveals,
-``clf_enclave/_operations/_name.py`` computes (docs/operations.md).
+``clf_enclave/_operations/_name.py`` computes (docs/analyses.md).
 """
 
 from __future__ import annotations
@@ -15,12 +15,39 @@ from clf_sdk.errors import InvalidJob
 from clf_sdk.operations._parameters import Columns, Parameters
 
 if TYPE_CHECKING:
+    from clf_sdk.operations._aggregate import Aggregate
+    from clf_sdk.operations._describe import Describe
     from clf_sdk.operations._glm import GLM
+    from clf_sdk.operations._gradient_boosting import GradientBoosting
+    from clf_sdk.operations._kmeans import KMeans
+    from clf_sdk.operations._logistic_regression import LogisticRegression
+    from clf_sdk.operations._pca import PCA
+    from clf_sdk.operations._survival import Survival
 
-__all__ = ["GLM", "OPERATIONS", "Columns", "Parameters", "parameters_class"]
+__all__ = [
+    "GLM",
+    "OPERATIONS",
+    "PCA",
+    "Aggregate",
+    "Columns",
+    "Describe",
+    "GradientBoosting",
+    "KMeans",
+    "LogisticRegression",
+    "Parameters",
+    "Survival",
+    "parameters_class",
+]
 
 OPERATIONS: Mapping[str, str] = {
+    "aggregate": "Aggregate",
+    "describe": "Describe",
     "glm": "GLM",
+    "gradient_boosting": "GradientBoosting",
+    "kmeans": "KMeans",
+    "logistic_regression": "LogisticRegression",
+    "pca": "PCA",
+    "survival": "Survival",
 }
 """Class of the parameters of each operation; it is imported when it is used."""
 

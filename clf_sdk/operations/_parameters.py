@@ -11,13 +11,13 @@ from clf_sdk.errors import InvalidJob
 from clf_sdk.protocol import ColumnName, Document
 
 
-def _as_list(value: Any) -> Any:
+def as_list(value: Any) -> Any:
     """Take any sequence of names for a list; a single text would fall apart into letters."""
     return value if isinstance(value, str | dict) or not hasattr(value, "__iter__") else list(value)
 
 
 Columns = Annotated[
-    Sequence[ColumnName], BeforeValidator(_as_list), Field(min_length=1, max_length=16384)
+    Sequence[ColumnName], BeforeValidator(as_list), Field(min_length=1, max_length=16384)
 ]
 """Names of columns; takes any sequence of texts."""
 

@@ -130,6 +130,52 @@ class AlignedData:
         for batch in self.workspace.batches(self._select(chosen), rows):
             yield self._named(pa.Table.from_batches([batch]))
 
+    def with_persons(
+        self, columns: Sequence[str], *, ordered: bool = False
+    ) -> tuple[pa.Table, pa.Table]:
+        """Return columns as a whole, and beside them what tells the persons of each input apart.
+
+        Parameters
+        ----------
+        columns
+            Names of columns.
+        ordered
+            Whether the rows come in the order of their values, so that it does not show how the
+            owners keep them.
+        """
+        own = [self.sql(name) for name in columns]
+        persons = [each.physical for each in self.persons if each.physical is not None]
+        order = f" ORDER BY {', '.join(own)}" if ordered else ""
+        select = f"SELECT {', '.join([*own, *persons])} FROM {self.relation}{order}"  # noqa: S608 - names of ours
+        found = self.workspace.arrow(select)
+        numbers = range(len(own))
+        return (
+            found.select(list(numbers)).rename_columns(list(columns)),
+            found.select(list(range(len(own), len(own) + len(persons)))),
+        )
+
+    def fewest_people_sql(self, condition: str | None = None) -> str:
+        """Return SQL that aggregates to the number of rows, or of the persons of the input that
+        has fewest of them there; persons of an input without any do not count.
+        """  # noqa: D205 - one sentence
+        only = "" if condition is None else f" FILTER (WHERE {condition})"
+        persons = [
+            f"nullif(count(DISTINCT {each.physical}){only}, 0)"
+            for each in self.persons
+            if each.physical is not None
+        ]
+        return f"least({', '.join([f'count(*){only}', *persons])})"
+
+    @property
+    def training(self) -> AlignedData:
+        """The rows to fit a model to: all, or all but the test rows where the job splits."""
+        return self if self.split is None else self.where(f"NOT {self.sql(self.split)}")
+
+    @property
+    def testing(self) -> AlignedData | None:
+        """The test rows; None when the job does not split."""
+        return None if self.split is None else self.where(self.sql(self.split))
+
     def where(self, condition: str) -> AlignedData:
         """Return the rows that meet a condition of our own making over names of the database."""
         view = self.workspace.view(f"SELECT * FROM {self.relation} WHERE {condition}")  # noqa: S608 - the caller's promise

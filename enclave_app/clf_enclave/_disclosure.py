@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import NoReturn
 
 from clf_enclave._data import AlignedData
 from clf_sdk.errors import PolicyRefused
@@ -104,4 +105,40 @@ class Disclosure:
                 "the result would speak of fewer people than the owners allow",
                 rule="smallest_group",
                 hint="check that the keys of the inputs match; owners set the smallest group",
+            )
+
+    def refuse_group(self, why: str) -> NoReturn:
+        """End the job because a part of its result would speak of too few people.
+
+        Parameters
+        ----------
+        why
+            What part, without a value or count.
+        """
+        raise PolicyRefused(
+            f"the result would speak of fewer people than the owners allow: {why}",
+            rule="smallest_group",
+            hint="leave the column out, or merge its rare values in the job's preparation",
+        )
+
+    def check_parameters(self, count: int, people: int) -> None:
+        """Check that a model has far fewer parameters than people, so that it can't hold them.
+
+        Parameters
+        ----------
+        count
+            Parameters of the model.
+        people
+            People, or rows, that it is fitted to.
+
+        Raises
+        ------
+        PolicyRefused
+            There are fewer than three people for each parameter, and some owner protects groups.
+        """
+        if self.rules.smallest_group > 1 and 3 * count > people:
+            raise PolicyRefused(
+                "the model has more parameters than a third of the people it is fitted to",
+                rule="smallest_group",
+                hint="leave out predictors; such a model repeats the data it was made from",
             )

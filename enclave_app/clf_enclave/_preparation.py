@@ -83,8 +83,8 @@ def _source(physical: str, kind: pa.DataType) -> Source | None:
     return Source(physical, found)
 
 
-def _sources(data: AlignedData) -> dict[str, Source]:
-    """Return the columns that expressions can use."""
+def expression_sources(data: AlignedData) -> dict[str, Source]:
+    """Return the columns that expressions can use, by name."""
     made = {
         name: _source(column.physical, data.schema.field(name).type)
         for name, column in data.all_columns.items()
@@ -135,7 +135,7 @@ def _training(data: AlignedData) -> str:
 
 
 def _filter(data: AlignedData, step: FilterStep, disclosure: Disclosure) -> AlignedData:
-    kept = data.where(Expression.parse(step.where).condition(_sources(data)))
+    kept = data.where(Expression.parse(step.where).condition(expression_sources(data)))
     disclosure.check_group(kept)
     return kept
 
@@ -143,7 +143,7 @@ def _filter(data: AlignedData, step: FilterStep, disclosure: Disclosure) -> Alig
 def _derive(data: AlignedData, step: DeriveStep, _disclosure: Disclosure) -> AlignedData:
     _not_a_key(data, step.column)
     expression = Expression.parse(step.expression)
-    made = expression.compile(_sources(data))
+    made = expression.compile(expression_sources(data))
     sources: frozenset[str] = frozenset().union(
         *(data.all_columns[name].sources for name in expression.columns)
     )
