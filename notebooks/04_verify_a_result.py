@@ -53,9 +53,10 @@ result.receipt
 folder = TemporaryDirectory()
 file = Path(folder.name) / "receipt.json"
 result.receipt.save(file)
+anchor = cluster.anchor
 cluster.stop()  # what follows needs no server and no network
 
-receipt = clf.verify(file, anchor=cluster.anchor, policy=cluster.enclave, job=job.digest)
+receipt = clf.verify(file, anchor=anchor, policy=cluster.enclave, job=job.digest)
 print(receipt.summary())
 
 # %% [markdown]
@@ -81,7 +82,7 @@ simulated.message
 data = bytearray(file.read_bytes())
 data[len(data) // 2] ^= 1
 try:
-    clf.verify(bytes(data), anchor=cluster.anchor)
+    clf.verify(bytes(data), anchor=anchor)
 except clf.ClfError as error:
     flipped = error
 f"{type(flipped).__name__}: {flipped.message}"
@@ -91,7 +92,7 @@ f"{type(flipped).__name__}: {flipped.message}"
 
 # %%
 try:
-    clf.verify(file, anchor=cluster.anchor, policy=clf.EnclavePolicy(mrenclave="ab" * 32))
+    clf.verify(file, anchor=anchor, policy=clf.EnclavePolicy(mrenclave="ab" * 32))
 except clf.ClfError as error:
     other = error
 assert len({type(error) for error in (simulated, flipped, other)}) >= 2

@@ -113,6 +113,7 @@ def test_server_keeps_all_it_knows_when_it_is_migrated(
         local.sql(f"DROP TABLE {name}")
     keys = local.sql("SELECT * FROM key_encryption_keys")
     local.sql("DROP TABLE key_encryption_keys")
+    local.sql("DROP TABLE server_identities")
     with pytest.raises(ConfigurationError, match="of revision none"):
         local.restart()
     done = CliRunner().invoke(command, ["migrate", str(local.directory)])

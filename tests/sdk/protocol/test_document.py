@@ -93,6 +93,8 @@ PROFILE: dict[str, Any] = {
     "server": "ab" * 32,
     "token": "a-token",
     "expires_at": 1,
+    "authorities_at": 0,
+    "successions": [],
 }
 CHALLENGE: dict[str, Any] = {
     "nonce": "ab" * 32,
@@ -114,6 +116,7 @@ SESSION: dict[str, Any] = {
         "granted_at": 1,
         "grant": {"number": 1, "runs": 1, "expires_at": 2, "resumed": False},
         "inputs": [],
+        "secrets": ["a-secret"],
         "rules": {"smallest_group": 10, "row_level": ["ab" * 32], "release": "review"},
         "access": "ab" * 32,
     },

@@ -461,7 +461,8 @@ def test_job_text_is_the_one_that_the_owners_signed_for(made: HandmadeRun, chang
 def test_owner_can_not_be_dropped_from_job_and_receipt_together(made: HandmadeRun) -> None:
     statement = made.statement()
     predicate = statement["predicate"]
-    for part in (predicate["job"]["inputs"], predicate["owners"], predicate["inputs"]):
+    job = predicate["job"]
+    for part in (job["inputs"], job["align"]["members"], predicate["owners"], predicate["inputs"]):
         part.pop()
     with pytest.raises(BindingMismatch):
         made.verify(made.seal(statement))
