@@ -8,8 +8,6 @@ import secrets
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
-
 from clf_sdk.errors import ConfigurationError, FormatTooNew, Malformed
 from clf_sdk.protocol._canonical import parse_json
 from clf_sdk.protocol._document import Document, Name, Sha256, Version
@@ -38,8 +36,8 @@ class Profile(Document):
     server: Sha256
     token: str
     expires_at: int
-    authorities_at: int = 0
-    successions: list[SignedSuccession] = Field(default_factory=list)
+    authorities_at: int
+    successions: list[SignedSuccession]
 
     def __repr__(self) -> str:
         return f"Profile({self.role} at {self.name}, {self.url}, server={self.server[:12]}…)"

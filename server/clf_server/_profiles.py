@@ -31,4 +31,6 @@ def make_profile(
         server=server_id(identity.public_bytes),
         token=secret,
         expires_at=token.expires_at,
+        authorities_at=0,
+        successions=[],
     )

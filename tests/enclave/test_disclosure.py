@@ -193,7 +193,9 @@ def test_rules_that_tighten_while_tables_are_pulled_hold(
     class Pull:
         pulled_bytes = 0
 
-        def __init__(self, _name: str, _session: object, renew: Callable[[], object]) -> None:
+        def __init__(
+            self, _name: str, _session: object, renew: Callable[[], object], **_options: object
+        ) -> None:
             self._renew = renew
 
         def table(self) -> pa.Table:

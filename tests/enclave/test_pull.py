@@ -182,7 +182,10 @@ def test_table_that_is_replaced_while_it_is_pulled_is_not_mixed(
             exchange.headers["Authorization"] = "CLF-Ticket expired"
 
     replaced: list[Exchange] = []
-    with clinic.data.attacked(before=replace), pytest.raises(RunRefused, match="table changed"):
+    with (
+        clinic.data.attacked(before=replace),
+        pytest.raises(RunRefused, match="changed since the run"),
+    ):
         begun.table()
 
 

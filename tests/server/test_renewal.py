@@ -182,6 +182,7 @@ def profile_of(identity: SigningKey, ca: str, *, at: int = 0) -> Profile:
         token="t",
         expires_at=0,
         authorities_at=at,
+        successions=[],
     )
 
 
