@@ -10,7 +10,6 @@ from _engine import DOCKER, Engine, Impossible
 
 BASE = "debian:trixie-slim"
 _SUITE = "trixie"
-_MIRROR = "http://deb.debian.org/debian"
 _AUTHORITIES = Path("/usr/local/share/ca-certificates")
 _BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 
@@ -28,7 +27,6 @@ def make_root(directory: Path) -> None:
             "--include=ca-certificates",
             _SUITE,
             str(directory),
-            _MIRROR,
         ],
         capture_output=True,
         text=True,
