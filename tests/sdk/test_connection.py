@@ -11,7 +11,7 @@ import pytest
 import requests
 
 import clf_sdk as clf
-from clf_sdk import _http
+from clf_sdk import _connection, _http
 from clf_sdk._connection import only_connection
 from clf_sdk._server_process import free_port
 from clf_sdk.errors import (
@@ -252,8 +252,9 @@ def test_columns_are_chosen_as_in_pandas(
 
 
 def test_only_connection_is_the_one_that_there_is(
-    clinic: Owner, insurer: Owner, connect: Connect
+    clinic: Owner, insurer: Owner, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(_connection, "_made", set())  # other tests' connections live on
     with pytest.raises(ConfigurationError, match="no server is connected"):
         only_connection()
     first = connect(clinic)
