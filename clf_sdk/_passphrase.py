@@ -6,6 +6,7 @@ import builtins
 import getpass
 import os
 import sys
+import warnings
 from pathlib import Path
 
 import pyrage
@@ -90,6 +91,9 @@ def find_passphrase(given: str | None, *, what: str) -> str:
     if not (sys.stdin.isatty() or hasattr(builtins, "__IPYTHON__")):
         raise locked
     try:
-        return getpass.getpass(f"Passphrase of {what}: ")
-    except (EOFError, NotImplementedError) as error:  # a notebook that runs without its user
-        raise locked from error
+        with warnings.catch_warnings():
+            # Where the terminal can't be kept from showing what is typed, nothing is typed.
+            warnings.simplefilter("error", getpass.GetPassWarning)
+            return getpass.getpass(f"Passphrase of {what}: ")
+    except (EOFError, NotImplementedError, getpass.GetPassWarning) as error:
+        raise locked from error  # such as a notebook that runs without its user

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clf_testing._transcript import read_steps, run_page
+from clf_testing._console_page import read_steps, run_page
 
 PAGES = sorted((Path(__file__).parents[2] / "docs" / "howto").glob("*.md"))
 

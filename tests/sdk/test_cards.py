@@ -50,6 +50,7 @@ def _connection(role: str = "owner") -> clf.Connection:
             "name": "clinic",
             "url": f"https://{HOSTILE}",
             "ca": "-----BEGIN CERTIFICATE-----marker-ca",
+            "authorities_at": 0,
             "server": "ab" * 32,
             "token": TOKEN,
             "expires_at": int(time.time()),
