@@ -7,7 +7,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,45 +74,58 @@ class Owner:
             ),
             recipients=[identity.document],
         )
-        self._approve(job)
-        return RunRequest(
-            clf=1,
-            type="run-request",
-            run=secrets.token_hex(16),
-            job=job,
-            endpoints=[self.connection.endpoint],
-        )
+        return run_request([self], clf.Job.of(job, endpoints=[self.connection.endpoint]))
 
-    def _approve(self, document: JobDocument) -> None:
-        job = clf.Job.of(document, endpoints=[self.connection.endpoint])
-        clf.submit(job, identity=self.analyst, connections=[self.analyst_connection])
-        clf.requests(self.connection)[job.digest].approve(runs=_RUNS)
+
+def run_request(owners: Sequence[Owner], job: clf.Job) -> RunRequest:
+    """Submit a job to its owners, let each approve it, and return a run of it."""
+    connections = [owner.analyst_connection for owner in owners]
+    clf.submit(job, identity=owners[0].analyst, connections=connections)
+    for owner in owners:
+        clf.requests(owner.connection)[job.digest].approve(runs=_RUNS)
+    return RunRequest(
+        clf=1,
+        type="run-request",
+        run=secrets.token_hex(16),
+        job=job.document,
+        endpoints=list(job.endpoints),
+    )
 
 
 @contextlib.contextmanager
 def running_owner() -> Iterator[Owner]:
     """Start a server in a folder that is removed afterwards."""
+    with running_owners(1, operations=["glm"]) as (owner,):
+        yield owner
+
+
+@contextlib.contextmanager
+def running_owners(count: int, *, operations: Sequence[str]) -> Iterator[list[Owner]]:
+    """Start servers that trust one simulated TEE, in a folder that is removed afterwards."""
     with contextlib.ExitStack() as cleanup:
         folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="clf-bench-")))
         create_simulation(folder / "simulation")
-        server = ServerProcess(
-            folder / "owner",
-            name="owner",
-            insecure_simulation=folder / "simulation" / "anchor.pem",
-        )
-        server.start()
-        cleanup.callback(server.stop)
         command = [sys.executable, "-m", "clf_enclave", "measure"]
         measured = subprocess.run(command, capture_output=True, text=True, check=True)
-        connection = clf.connect(server.owner)
-        cleanup.callback(connection.close)
         policy = clf.Policy(
             enclave=EnclavePolicy(mrenclave=measured.stdout.strip()),
-            operations=["glm"],
+            operations=operations,
             runs=1_000_000,
             approval="automatic",
         )
         analyst = clf.Identity.create()
-        analyst_connection = clf.connect(server.admit(analyst.public, label="analyst"))
-        cleanup.callback(analyst_connection.close)
-        yield Owner(folder, server, connection, policy, analyst, analyst_connection)
+        owners = []
+        for number in range(count):
+            server = ServerProcess(
+                folder / f"owner{number}",
+                name=f"owner{number}",
+                insecure_simulation=folder / "simulation" / "anchor.pem",
+            )
+            server.start()
+            cleanup.callback(server.stop)
+            connection = clf.connect(server.owner)
+            cleanup.callback(connection.close)
+            analyst_connection = clf.connect(server.admit(analyst.public, label="analyst"))
+            cleanup.callback(analyst_connection.close)
+            owners.append(Owner(folder, server, connection, policy, analyst, analyst_connection))
+        yield owners

@@ -23,6 +23,7 @@ _MOST_LINES = 40
 _MOST_ROWS = 60
 _MOST_COLUMNS = 30
 _SHORT = 12
+_SHORT_TEXT = 24
 _FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);line-height:1.45"
 _LINE = "rgba(128,128,128,.45)"
 _CARD = f"border:1px solid {_LINE};border-radius:6px;max-width:62em;margin:4px 0;{_FONT}"
@@ -111,7 +112,9 @@ def grid(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def _cell(value: object) -> str:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     side = "right;font-variant-numeric:tabular-nums" if number else "left"
-    return f'<td style="{_CELL};text-align:{side}">{_shown(_as_text(value))}</td>'
+    shown = _as_text(value)
+    whole = ";white-space:nowrap" if len(shown) <= _SHORT_TEXT else ""
+    return f'<td style="{_CELL}{whole};text-align:{side}">{_shown(shown)}</td>'
 
 
 def _as_text(value: object) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import pyarrow as pa
 
-from clf_sdk._cards import Identifier, Shown, card, frame_html, text
+from clf_sdk._cards import Identifier, Shown, card, frame_html, grid, text
 from clf_sdk._figures import FIGURES, figure_of, new_axes
 from clf_sdk._not_picklable import NotPicklable
 from clf_sdk._result_table import for_paper
@@ -124,6 +124,12 @@ class Result(NotPicklable):
         frame: pd.DataFrame = self.to_arrow(output).to_pandas()
         return frame
 
+    def _output_html(self, name: str) -> str:
+        frame = for_paper(self.to_pandas(name), confidence=self._confidence)
+        if len(frame) == 1 and len(frame.columns) > 1:  # what is about the whole reads downwards
+            return grid(["", ""], [(str(key), value) for key, value in frame.iloc[0].items()])
+        return frame_html(frame)
+
     @property
     def _confidence(self) -> object:
         return self.receipt.job.operation.parameters.get("confidence")
@@ -184,7 +190,7 @@ class Result(NotPicklable):
     def _repr_html_(self) -> str:
         tables = "".join(
             f'<div style="margin:6px 0 2px;font-weight:600">{text(name)}</div>'
-            f"{frame_html(for_paper(self.to_pandas(name), confidence=self._confidence))}"
+            f"{self._output_html(name)}"
             for name in self.outputs
         )
         rows: dict[str, Shown] = {"run": Identifier(self.run), "job": Identifier(self.job)}

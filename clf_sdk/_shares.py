@@ -105,4 +105,5 @@ def all_shares(
             time.sleep(_POLL_SECONDS)
             found = collect_shares(outputs, connections)
         bar.update(len(found.released) - bar.n)
+        bar.set_postfix_str("released")
     return found.released

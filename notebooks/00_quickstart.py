@@ -99,7 +99,7 @@ result = clf.fetch(run, connections=list(cluster.analyst.values()), identity=clu
 result
 
 # %%
-result.plot("coefficients")
+axes = result.plot("coefficients")
 
 # %% [markdown]
 # ## 5. The same numbers, where one party sees everything

@@ -99,7 +99,7 @@ result = clf.fetch(run, wait=True)
 result
 
 # %%
-result.plot("coefficients")
+axes = result.plot("coefficients")
 
 # %%
 coefficients = result.to_pandas("coefficients").set_index("term")

@@ -109,7 +109,8 @@ def button(label: str, action: Callable[[Any], None], *, style: str = "") -> ipy
     """Return a button."""
     import ipywidgets  # noqa: PLC0415 - text needs none
 
-    made = ipywidgets.Button(description=label, button_style=style)
+    wide = ipywidgets.Layout(width="auto")
+    made = ipywidgets.Button(description=label, button_style=style, layout=wide)
     made.on_click(action)
     return made
 

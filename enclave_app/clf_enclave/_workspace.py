@@ -25,6 +25,7 @@ _LOCKED_DOWN = (
     "autoload_known_extensions = false",
     "allow_community_extensions = false",
     "python_enable_replacements = false",
+    "enable_progress_bar = false",
     "preserve_insertion_order = true",
     "TimeZone = 'UTC'",
     "enable_external_access = false",

@@ -37,3 +37,12 @@ def test_transfer_reports_every_figure() -> None:
 def test_attestation_reports_every_figure() -> None:
     found = _run("benchmarks.attestation", "--sessions", "2")
     assert {"sessions_per_second", "session_over_verification"} <= set(found)
+
+
+def test_analyses_report_every_figure() -> None:
+    sizes = ["--rows", "2000", "--join-rows", "2000", "--repeats", "1", "--size-gib", "0.01"]
+    found = _run("benchmarks.analyses", *sizes, "--memory-gib", "0.25")
+    for part in ("whole_run", "join"):
+        figures = found[part]
+        assert isinstance(figures, dict)
+        assert figures["ratio"] > 0

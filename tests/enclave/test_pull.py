@@ -10,12 +10,14 @@ import pyarrow as pa
 import pytest
 
 import clf_sdk as clf
-from clf_enclave import _pull
+from clf_enclave import _pull, _run
+from clf_enclave._alignment import _partition
 from clf_enclave._pull import TablePull
 from clf_enclave._session import RunIdentity, open_session
 from clf_sdk.errors import BindingMismatch, RunRefused, SealBroken, TicketRefused
 from clf_sdk.keys import PrivateKey, SigningKey
-from clf_testing import Exchange, Owner, Simulation, job_input, make_job
+from clf_sdk.protocol import LEAST_MEMORY_BYTES
+from clf_testing import Exchange, Owner, Simulation, execute, job_input, make_job
 
 Pull = Callable[..., TablePull]
 
@@ -53,6 +55,39 @@ def test_table_comes_in_as_it_was_shared(
     share(numbers)
     assert pull().table().equals(numbers)
     assert pull(columns=["id", "y"]).table().equals(numbers.select(["id", "y"]))
+
+
+def test_stream_pulls_the_table_as_often_as_it_is_read(
+    share: Callable[[pa.Table], None], pull: Pull, numbers: pa.Table
+) -> None:
+    share(numbers)
+    pulling = pull(columns=["id", "y"])
+    stream = pulling.stream()
+    for times in (1, 2):
+        assert stream.reader().read_all().equals(numbers.select(["id", "y"]))
+        assert pulling.pulled_bytes == times * pulling.granted_bytes()
+    assert stream.rows == numbers.num_rows
+
+
+def test_job_whose_inputs_do_not_fit_in_memory_runs_on_streams(
+    share: Callable[[pa.Table], None],
+    clinic: Owner,
+    simulation: Simulation,
+    numbers: pa.Table,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_run, "_IN_MEMORY_SHARE", 1 << 40)
+    monkeypatch.setattr(_partition, "_WORKING_SHARE", 1 << 20)
+    share(numbers)
+    events: list[dict[str, Any]] = []
+    job = make_job(
+        [job_input(clinic.server, "pulled", columns=["id", "x", "y"])],
+        memory_limit_bytes=LEAST_MEMORY_BYTES,
+    )
+    execute(job, [clinic.endpoint], simulation.provider(), agreed=[clinic], events=events)
+    told = [event["event"] for event in events]
+    assert "streaming" in told
+    assert "delivered" in told
 
 
 def test_empty_table_comes_in(
