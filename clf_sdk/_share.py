@@ -1,4 +1,4 @@
-"""``share()``: publish a data frame through an owner's server, sealed."""
+"""``share()``: publish a data frame or a file through an owner's server, sealed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from concurrent.futures import (
     ThreadPoolExecutor,
     wait,
 )
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -28,7 +29,12 @@ from clf_sdk.protocol import (
     UploadTicket,
     check_name,
 )
-from clf_sdk.sealed import RecordBatches, TableSealer, as_record_batches
+from clf_sdk.sealed import (
+    RecordBatches,
+    TableSealer,
+    as_record_batches,
+    file_record_batches,
+)
 
 _MOST_WORKERS = 4
 _JSON = {"Content-Type": "application/json"}
@@ -105,7 +111,10 @@ class _Uploader:
             self._http.send("DELETE", f"/v1/uploads/{self._ticket.upload}")
 
 
-def _size(frame: Any) -> int | None:
+def _size(frame: Any, *, as_file: bool) -> int | None:
+    if as_file:
+        is_path = isinstance(frame, str | os.PathLike)
+        return Path(frame).stat().st_size if is_path else memoryview(frame).nbytes
     size = getattr(frame, "nbytes", None)
     return size if isinstance(size, int) else None
 
@@ -118,9 +127,10 @@ def share(
     to: Connection | Profile | str | os.PathLike[str] | None = None,
     widen: bool = False,
     index: bool = False,
+    as_file: bool = False,
     progress: bool | None = None,
 ) -> SharedTable:
-    """Publish a table through an owner's server.
+    """Publish a table, or a file, through an owner's server.
 
     It is sealed here, row group by row group, under a key that the server made for this version
     and keeps; what travels and what lies there is ciphertext. A table of the same name is
@@ -142,6 +152,10 @@ def share(
         Whether the policy may allow more than the one that the table has now.
     index
         Whether the index of a pandas data frame is shared too.
+    as_file
+        Publish a file of any kind as it is, to the byte, instead of a table: ``frame`` is its path
+        or its content. Sealed, granted and audited like a table, whose rows are its bytes; programs
+        in the enclave read ranges of it.
     progress
         Whether to show a progress bar; by default only on a terminal or in a notebook.
 
@@ -170,7 +184,9 @@ def share(
     check_name(name, what="a table")
     if not isinstance(policy, Policy):
         raise ConfigurationError("policy must be a clf.Policy")
-    batches = as_record_batches(frame, index=index)
+    if as_file and index:
+        raise ConfigurationError("a file has no index", hint="leave out index or as_file")
+    batches = file_record_batches(frame) if as_file else as_record_batches(frame, index=index)
     policy.check_table(batches.schema)
     connection = to if isinstance(to, Connection) else connect(to) if to else only_connection()
     connection.attest()
@@ -185,7 +201,7 @@ def share(
         version_id=ticket.version_id,
     )
     with tqdm(
-        total=_size(frame),
+        total=_size(frame, as_file=as_file),
         unit="B",
         unit_scale=True,
         desc=f"share {name}",

@@ -42,10 +42,15 @@ class SharedTable(NotPicklable):
 
     def __repr__(self) -> str:
         chosen = len(self.description.columns) if self.columns is None else len(self.columns)
+        size = (
+            f"file of {self.rows:,} bytes"
+            if self.is_file
+            else f"{self.rows:,} rows, {chosen:,} columns"
+        )
         warning = ", INSECURE SIMULATION" if self.connection.mode == "simulation" else ""
         return (
-            f"SharedTable({self.name!r} on {self.connection.name!r}, {self.rows:,} rows, "
-            f"{chosen:,} columns, version {self.version[:_SHORT]}…{warning})"
+            f"SharedTable({self.name!r} on {self.connection.name!r}, {size}, "
+            f"version {self.version[:_SHORT]}…{warning})"
         )
 
     def _repr_html_(self) -> str:
@@ -57,14 +62,15 @@ class SharedTable(NotPicklable):
         ]
         rows: list[tuple[str, Shown]] = [
             ("owner", self.connection.name),
-            ("rows", f"{self.rows:,}"),
+            ("bytes" if self.is_file else "rows", f"{self.rows:,}"),
             ("version", Identifier(self.version)),
             ("sealed", f"{described.sealed_bytes:,} bytes in {described.row_groups:,} row groups"),
             ("shared", moment(described.created_at)),
         ]
         simulation = self.connection.mode == "simulation"
-        body = grid(["column", "type"], chosen)
-        return card("Table", self.name, rows, simulation=simulation, body=body)
+        body = "" if self.is_file else grid(["column", "type"], chosen)
+        kind = "File" if self.is_file else "Table"
+        return card(kind, self.name, rows, simulation=simulation, body=body)
 
     @property
     def name(self) -> str:
@@ -80,6 +86,13 @@ class SharedTable(NotPicklable):
     def rows(self) -> int:
         """Number of rows."""
         return self.description.rows
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it was shared as a file; its rows are its bytes then."""
+        from clf_sdk.sealed import is_file  # noqa: PLC0415 - keeps the import of clf_sdk light
+
+        return is_file([(each.name, each.type, each.nullable) for each in self.description.columns])
 
     def select(self, columns: Sequence[str]) -> SharedTable:
         """Return the same table, restricted to some columns.

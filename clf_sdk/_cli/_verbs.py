@@ -52,6 +52,9 @@ def _identity(path: Path | None) -> Identity:
     "object with mrenclave, or mrsigner, isv_prod_id and min_isv_svn.",
 )
 @click.option("--collateral", "collateral_file", type=_FILE, help="For --expect: its JSON.")
+@click.option(
+    "--as-file", is_flag=True, help="Publish FILE as it is, to the byte, whatever kind it is of."
+)
 @ANCHOR
 def share(
     file: Path,
@@ -63,8 +66,9 @@ def share(
     simulation: Path | None,
     *,
     widen: bool,
+    as_file: bool,
 ) -> None:
-    """Publish a Parquet or CSV file through an owner's server."""
+    """Publish a Parquet or CSV file, or with --as-file any file, through an owner's server."""
     import clf_sdk as clf
     from clf_sdk._cli._policy import load_policy
     from clf_sdk.attestation import EnclavePolicy, FileCollateral
@@ -80,8 +84,9 @@ def share(
         anchor=anchor(simulation) if expected or simulation else None,
         collateral=FileCollateral(collateral_file) if collateral_file else None,
     )
-    table = clf.share(file, name=name, policy=policy, to=connection, widen=widen)
-    click.echo(json.dumps({"table": table.name, "version": table.version, "rows": table.rows}))
+    table = clf.share(file, name=name, policy=policy, to=connection, widen=widen, as_file=as_file)
+    size = {"bytes": table.rows} if as_file else {"rows": table.rows}
+    click.echo(json.dumps({"table": table.name, "version": table.version, **size}))
 
 
 @click.command()

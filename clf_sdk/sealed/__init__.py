@@ -1,6 +1,13 @@
 """Sealed tables: Arrow data encrypted per column and row group (docs/protocol.md §4)."""
 
 from clf_sdk.sealed._batch import normalise_batch
+from clf_sdk.sealed._bytes import (
+    FILE_COLUMN,
+    FILE_GROUP_BYTES,
+    FILE_SCHEMA,
+    file_record_batches,
+    is_file,
+)
 from clf_sdk.sealed._document import open_document, seal_document
 from clf_sdk.sealed._input import TARGET_BYTES, RecordBatches, as_record_batches
 from clf_sdk.sealed._manifest import Manifest, RowGroup, open_manifest
@@ -15,6 +22,9 @@ from clf_sdk.sealed._schema import describe_schema, normalise_schema
 from clf_sdk.sealed._writer import SealedManifest, TableSealer
 
 __all__ = [
+    "FILE_COLUMN",
+    "FILE_GROUP_BYTES",
+    "FILE_SCHEMA",
     "TARGET_BYTES",
     "FetchRange",
     "Manifest",
@@ -26,6 +36,8 @@ __all__ = [
     "TableSealer",
     "as_record_batches",
     "describe_schema",
+    "file_record_batches",
+    "is_file",
     "iter_batches",
     "normalise_batch",
     "normalise_schema",

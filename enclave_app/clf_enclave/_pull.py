@@ -147,7 +147,7 @@ class TablePull:
         with ThreadPoolExecutor(_AHEAD, thread_name_prefix="pull") as pool:
             try:
                 for number in range(len(self.manifest.row_groups)):
-                    ahead.append(pool.submit(self._one_group, reader, number))
+                    ahead.append(pool.submit(self._group, reader, number))
                     if len(ahead) > _AHEAD:
                         yield _batch(ahead.popleft().result(), schema)
                 while ahead:
@@ -156,7 +156,21 @@ class TablePull:
                 for future in ahead:
                     future.cancel()
 
-    def _one_group(self, reader: RowGroupReader, number: int) -> dict[str, pa.Array]:
+    def row_group(self, number: int) -> dict[str, pa.Array]:
+        """Pull, check, decrypt and validate the granted columns of one row group.
+
+        Raises
+        ------
+        SealBroken
+            What arrived is not what the manifest names.
+        TransportError
+            The server went away.
+        """
+        return self._group(
+            RowGroupReader(self.manifest, self._session.keys[self._name].columns), number
+        )
+
+    def _group(self, reader: RowGroupReader, number: int) -> dict[str, pa.Array]:
         opened: dict[str, pa.Array] = {}
         session = self._session
         while True:

@@ -23,6 +23,7 @@ from clf_sdk.protocol import (
     Endpoint,
     InputKeys,
     JobDocument,
+    RunRequest,
     Session,
     SessionAccess,
     SessionAnswer,
@@ -55,6 +56,17 @@ class RunIdentity:
     hpke: PrivateKey
     signing: SigningKey
     provider: EvidenceProvider
+
+    @classmethod
+    def of(cls, request: RunRequest, provider: EvidenceProvider) -> RunIdentity:
+        """Return the identity of the run that is asked for, with fresh keys."""
+        return cls(
+            run=request.run,
+            job=request.job,
+            hpke=PrivateKey.generate(),
+            signing=SigningKey.generate(),
+            provider=provider,
+        )
 
 
 @dataclass(frozen=True)
