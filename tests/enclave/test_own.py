@@ -230,10 +230,10 @@ def request_of(archive: Owner, tmp_path: Path) -> Callable[..., Path]:
     """Write a run request for a program of that measurement, which the owner agreed to."""
 
     def make(measurement: str, reader: clf.Identity) -> Path:
-        pinned = {"enclave": allowed_enclave(mrenclave=measurement), "reader": reader}
+        enclave = allowed_enclave(mrenclave=measurement)
         tables = [{"kind": "input", "input": name} for name in ("letters", "plans")]
         align = {"kind": "union", "of": tables, "source": None}
-        job = job_on(archive, "letters", "plans", align=align, **pinned)
+        job = job_on(archive, "letters", "plans", align=align, enclave=enclave, reader=reader)
         archive.agree(job)
         path = tmp_path / "request.json"
         path.write_bytes(run_request(job, [archive.endpoint]).canonical())
