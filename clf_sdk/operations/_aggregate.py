@@ -1,4 +1,4 @@
-"""Parameters of ``aggregate`` (docs/analyses.md)."""
+"""Parameters of ``aggregate`` (docs/operations.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameters of ``describe`` (docs/analyses.md)."""
+"""Parameters of ``describe`` (docs/operations.md)."""
 
 from __future__ import annotations
 

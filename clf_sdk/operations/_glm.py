@@ -1,4 +1,4 @@
-"""Parameters of ``glm`` (docs/analyses.md)."""
+"""Parameters of ``glm`` (docs/operations.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameters of ``gradient_boosting`` (docs/analyses.md)."""
+"""Parameters of ``gradient_boosting`` (docs/operations.md)."""
 
 from __future__ import annotations
 

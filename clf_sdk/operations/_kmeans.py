@@ -1,4 +1,4 @@
-"""Parameters of ``kmeans`` (docs/analyses.md)."""
+"""Parameters of ``kmeans`` (docs/operations.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameters of ``logistic_regression`` (docs/analyses.md)."""
+"""Parameters of ``logistic_regression`` (docs/operations.md)."""
 
 from __future__ import annotations
 

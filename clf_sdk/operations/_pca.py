@@ -1,4 +1,4 @@
-"""Parameters of ``pca`` (docs/analyses.md)."""
+"""Parameters of ``pca`` (docs/operations.md)."""
 
 from __future__ import annotations
 

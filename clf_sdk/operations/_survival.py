@@ -1,4 +1,4 @@
-"""Parameters of ``survival`` (docs/analyses.md)."""
+"""Parameters of ``survival`` (docs/operations.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The database of one run: DuckDB that can reach nothing outside of it (docs/analyses.md)."""
+"""The database of one run: DuckDB that can reach nothing outside of it (docs/operations.md)."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def test_every_error_code_says_what_to_do() -> None:
 
 
 def test_guide_names_every_metric() -> None:
-    guide = read("docs/operations.md")
+    guide = read("docs/operating.md")
     metrics = Metrics(software="x", mode="dcap")
     for line in prometheus.generate_latest(metrics.registry).decode().splitlines():
         if line.startswith("# TYPE clf_") and not line.split()[2].endswith("_created"):
@@ -39,7 +39,7 @@ def test_guide_names_every_metric() -> None:
 
 
 def test_commands_that_the_guides_name_exist() -> None:
-    for name in ("docs/operations.md", "docs/server.md", "docs/errors.md"):
+    for name in ("docs/operating.md", "docs/server.md", "docs/errors.md"):
         for found in re.findall(r"\bclf server ([a-z-]+)", read(name)):
             assert found in server.commands, (name, found)
 
