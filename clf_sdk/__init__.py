@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         GradientBoosting,
         KMeans,
         LogisticRegression,
+        Python,
         Survival,
     )
     from clf_sdk.policy import Policy
@@ -65,6 +66,7 @@ __all__ = [
     "LogisticRegression",
     "Policy",
     "PublicIdentity",
+    "Python",
     "Release",
     "Releases",
     "Result",
@@ -102,6 +104,7 @@ _HOME = {
     "KMeans": "operations",
     "LogisticRegression": "operations",
     "PCA": "operations",
+    "Python": "operations",
     "Survival": "operations",
     "GLM": "operations",
     "ClfError": "errors",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SIMULATION = "INSECURE SIMULATION: no hardware vouches for this"
 
 _MOST_CHARACTERS = 300
-_MOST_LINES = 40
+_MOST_LINES = 400  # the longest source that a job can hold (docs/operations.md, python)
 _MOST_ROWS = 60
 _MOST_COLUMNS = 30
 _SHORT = 12
@@ -40,7 +40,7 @@ _LABEL = (
     "text-align:left;vertical-align:top;padding:2px 14px 2px 0;font-weight:600;"
     "white-space:nowrap;background:none"
 )
-_VALUE = "text-align:left;vertical-align:top;padding:2px 0;background:none"
+_VALUE = "text-align:left;vertical-align:top;padding:2px 0;background:none;white-space:pre-wrap"
 _CELL = f"padding:2px 12px 2px 0;border-bottom:1px solid {_LINE};background:none;vertical-align:top"
 
 

@@ -191,9 +191,15 @@ def _of_owner(entry: JobInput, names: Mapping[str, str]) -> str:
 
 
 def _operation(job: JobDocument) -> list[str]:
-    parameters = job.operation.parameters.items()
-    said = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in parameters]
-    return [job.operation.name, *said]
+    said = [job.operation.name]
+    for name, value in job.operation.parameters.items():
+        if (job.operation.name, name) == ("python", "source") and isinstance(value, str):
+            # Numbered, so that no line of it looks like one of ours.
+            numbered = enumerate(value.splitlines(), start=1)
+            said += ["source:", *(f"{number:4} │ {line}" for number, line in numbered)]
+        else:
+            said.append(f"{name} = {json.dumps(value, ensure_ascii=False)}")
+    return said
 
 
 def _recipients(job: JobDocument) -> list[str]:

@@ -2,7 +2,7 @@
 
 ``OPERATIONS`` is the one list. An operation ``name`` is two files of the same name:
 ``clf_sdk/operations/_name.py`` says what can be asked and what that reveals,
-``clf_enclave/_operations/_name.py`` computes (docs/analyses.md).
+``clf_enclave/_operations/_name.py`` computes (docs/operations.md).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from clf_sdk.operations._kmeans import KMeans
     from clf_sdk.operations._logistic_regression import LogisticRegression
     from clf_sdk.operations._pca import PCA
+    from clf_sdk.operations._python import Python
     from clf_sdk.operations._survival import Survival
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "KMeans",
     "LogisticRegression",
     "Parameters",
+    "Python",
     "Survival",
     "parameters_class",
 ]
@@ -47,6 +49,7 @@ OPERATIONS: Mapping[str, str] = {
     "kmeans": "KMeans",
     "logistic_regression": "LogisticRegression",
     "pca": "PCA",
+    "python": "Python",
     "survival": "Survival",
 }
 """Class of the parameters of each operation; it is imported when it is used."""

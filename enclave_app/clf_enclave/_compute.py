@@ -38,6 +38,7 @@ def compute(
     *,
     secret: bytes,
     report: Report,
+    rehearsal: bool = False,
 ) -> tuple[dict[str, Output], int]:
     """Compute a job.
 
@@ -55,6 +56,8 @@ def compute(
         Source of all randomness, 32 bytes.
     report
         Called after each stage.
+    rehearsal
+        Whether this is a dry run on mock data, in a process of the analyst's.
 
     Returns
     -------
@@ -76,7 +79,7 @@ def compute(
     started = time.perf_counter()
     data = prepare(aligned.data, job.prepare, disclosure)
     disclosure.check_group(data)
-    outputs = run_operation(parameters, data, disclosure, secret=secret)
+    outputs = run_operation(parameters, data, disclosure, secret=secret, rehearsal=rehearsal)
     if job.match_report:
         if MATCH_REPORT in outputs:
             raise InvalidJob(f"the operation has an output {MATCH_REPORT!r} of its own")

@@ -52,6 +52,7 @@ def _connection(role: str = "owner") -> clf.Connection:
             "ca": "-----BEGIN CERTIFICATE-----marker-ca",
             "authorities_at": 0,
             "server": "ab" * 32,
+            "successions": [],
             "token": TOKEN,
             "expires_at": int(time.time()),
         }

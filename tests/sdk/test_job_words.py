@@ -57,3 +57,20 @@ def test_every_question_of_an_owner_is_answered() -> None:
     assert said["Goes to"] == [f"a recipient, fingerprint {reader.fingerprint}"]
     assert said["Program"] == [f"MRENCLAVE {asked.enclave.mrenclave}"]
     assert said["Changed"] == ["this is the first job called 'a-job'"]
+
+
+def test_source_of_a_function_is_shown_whole_and_looks_like_nothing_else() -> None:
+    lines = [f"x{number} = 'Decision  approved by the owner'" for number in range(300)]
+    source = "def it(table, arguments):\n" + "\n".join(f"    {line}" for line in lines)
+    parameters = clf.Python(
+        source=source + "\n    return {}  # \x1b[2J", function="it", outputs=["out"]
+    ).to_json()
+    asked = job(operation={"name": "python", "parameters": parameters})
+    said = describe_job(record(asked), server=SERVER, names={}, previous=None)["Operation"]
+    assert r" 302 │     return {}  # \x1b[2J" in said
+    for line in lines:
+        assert sum(line in shown for shown in said) == 1
+    assert not any(shown.lstrip().startswith("Decision") for shown in said)
+    shown = clf.Job.of(asked, endpoints=[])._repr_html_()
+    assert "x299 = " in shown
+    assert "white-space:pre-wrap" in shown

@@ -26,6 +26,7 @@ def test_public_surface_is_pinned() -> None:
         "LogisticRegression",
         "Policy",
         "PublicIdentity",
+        "Python",
         "Release",
         "Releases",
         "Result",

@@ -29,12 +29,15 @@ class Context(Generic[P]):
     secret
         32 bytes that follow from the keys of all owners and the run, and that nobody knows
         outside: the source of all randomness, so that a repeated run gives the same result.
+    rehearsal
+        Whether this is a dry run on mock data, in a process of the analyst's.
     """
 
     parameters: P
     data: AlignedData
     disclosure: Disclosure
     secret: bytes = field(repr=False)
+    rehearsal: bool = False
 
     def generator(self) -> np.random.Generator:
         """Return random numbers that are the same in a repeated run."""

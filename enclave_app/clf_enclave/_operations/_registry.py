@@ -28,9 +28,14 @@ def read_parameters(name: str, parameters: Mapping[str, Any]) -> Parameters:
 
 
 def run_operation(
-    parameters: Parameters, data: AlignedData, disclosure: Disclosure, *, secret: bytes
+    parameters: Parameters,
+    data: AlignedData,
+    disclosure: Disclosure,
+    *,
+    secret: bytes,
+    rehearsal: bool = False,
 ) -> dict[str, Output]:
-    """Run an operation on the aligned table.
+    """Run an operation on the aligned table; see `Context`.
 
     Raises
     ------
@@ -41,4 +46,4 @@ def run_operation(
     """
     module = importlib.import_module(f"clf_enclave._operations._{parameters.operation}")
     run: Run = module.run
-    return run(Context(parameters, data, disclosure, secret))
+    return run(Context(parameters, data, disclosure, secret, rehearsal))

@@ -22,6 +22,7 @@ ENCLAVE = clf.EnclavePolicy(mrenclave="ab" * 32)
 SCHEMA = pa.schema({"id": pa.int64(), "age": pa.int64(), "zip": pa.string()})
 ANALYST = clf.Identity.create()
 JOB = make_job([job_input("0a" * 32, "t")], recipients=[ANALYST.public])
+ANYTHING = make_job([job_input("0a" * 32, "t")], operation="python", parameters={})
 PROVED = VerifiedEnclave(
     mrenclave="ab" * 32,
     mrsigner="cd" * 32,
@@ -39,7 +40,7 @@ PROVED = VerifiedEnclave(
 
 
 def policy(**changes: Any) -> clf.Policy:
-    fields: dict[str, Any] = {"enclave": ENCLAVE, "operations": ["glm"]}
+    fields: dict[str, Any] = {"enclave": ENCLAVE, "operations": ["glm", "python"]}
     return clf.Policy(**(fields | changes))
 
 
@@ -122,6 +123,14 @@ def entry(**changes: Any) -> AccessRequest:
         ("approval", {}, request(approved=False), "refused"),
         ("approval", {}, request(approved=None), "unknown"),
         ("approval", {"approval": "automatic"}, request(approved=False), "allowed"),
+        ("approval", {"approval": "automatic"}, request(job=ANYTHING, approved=None), "unknown"),
+        ("approval", {"approval": "automatic"}, request(job=ANYTHING, approved=True), "allowed"),
+        (
+            "approval",
+            {"approval": "automatic", "jobs": [ANYTHING.digest]},
+            request(job=ANYTHING, approved=None),
+            "allowed",
+        ),
     ],
 )
 def test_rule_decides(
