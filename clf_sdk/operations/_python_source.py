@@ -218,9 +218,12 @@ def compiled(tree: ast.Module) -> CodeType:
     """
     flags = __future__.annotations.compiler_flag
     try:
-        return compile(tree, "<function of the job>", "exec", flags=flags, dont_inherit=True)
+        made: CodeType = compile(
+            tree, "<function of the job>", "exec", flags=flags, dont_inherit=True
+        )
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise InvalidJob("python: the source can't be compiled") from None
+    return made
 
 
 def check_source(source: str, function: str) -> ast.Module:

@@ -55,6 +55,7 @@ def test_function_gets_table_and_arguments_and_returns_its_outputs() -> None:
     x = np.arange(40.0)
     expected = np.clip(x, *np.quantile(x, [0.1, 0.9])).mean()
     assert found["mean"] == {"value": pytest.approx(expected), "cut": 0.1}
+    assert isinstance(found["groups"], pa.Table)
     assert found["groups"].to_pydict() == {"g": ["a", "b"], "mean": [19.0, 20.0]}
     assert parameters.row_level_outputs() == {"mean", "groups"}
 
