@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 from clf_enclave._alignment import Input, count_rows
 from clf_enclave._compute import Report, compute
@@ -13,6 +14,7 @@ from clf_enclave._operations import Output, read_parameters
 from clf_enclave._owners import Owners
 from clf_enclave._pull import TablePull
 from clf_enclave._session import OpenSession, RunIdentity, run_secret
+from clf_enclave._watch import Watch
 from clf_enclave._workspace import Workspace
 from clf_sdk.attestation import EvidenceProvider
 from clf_sdk.protocol import JobInput, RunRequest
@@ -48,6 +50,7 @@ class EnclaveRun:
         self._report = report
         self._disclosure = Disclosure()
         self._owners = Owners(self._identity, request.endpoints, self._disclosure, report)
+        self._watch = Watch(self._identity)
 
     def _pull(self, sessions: dict[str, OpenSession]) -> dict[str, Input]:
         begun = time.perf_counter()
@@ -104,11 +107,15 @@ class EnclaveRun:
                 workspace,
                 self._disclosure,
                 secret=secret,
-                report=self._report,
+                report=self._report_stage,
             )
         # Sessions that were opened anew while tables were pulled may have brought tighter rules.
         self._owners.check_outputs(self._row_level)
         return _Computed(outputs, rows, aligned_rows)
+
+    def _report_stage(self, event: str, details: dict[str, Any]) -> None:
+        self._watch.check()
+        self._report(event, details)
 
     @cached_property
     def _row_level(self) -> frozenset[str]:
@@ -128,7 +135,10 @@ class EnclaveRun:
         sessions = self._owners.open_all()
         self._owners.check_outputs(self._row_level)
         secret = run_secret(self._identity, sessions)
-        computed = self._compute(self._pull(sessions), secret)
+        tables = self._pull(sessions)
+        computed = self._watch.during(
+            sessions.values(), partial(self._compute, tables, secret)
+        )
         self._owners.deliver(
             sessions,
             computed.outputs,
@@ -136,3 +146,7 @@ class EnclaveRun:
             aligned_rows=computed.aligned_rows,
             row_level=self._row_level,
         )
+
+    def settle(self) -> None:
+        """Wait until nothing of the run computes any more, after an owner stopped it."""
+        self._watch.settle()

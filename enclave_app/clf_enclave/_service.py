@@ -16,7 +16,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from clf_enclave._program import execute_reporting
+from clf_enclave._program import reporting
+from clf_enclave._run import EnclaveRun
 from clf_sdk.attestation import EvidenceProvider
 from clf_sdk.errors import ClfError, Conflict, NotFound, TooLarge
 from clf_sdk.protocol import Problem, RunRequest, parse_json
@@ -80,7 +81,9 @@ class RunService:
             events.append({"event": event, **details})
 
         async with self._turn:
-            await asyncio.to_thread(execute_reporting, wanted, self._provider, report)
+            run = EnclaveRun(wanted, self._provider, report)
+            await asyncio.to_thread(reporting, run.execute, report)
+            await asyncio.to_thread(run.settle)  # the next one needs the memory
 
     async def get(self, request: Request) -> JSONResponse:
         """Tell what a run has reported."""

@@ -89,6 +89,11 @@ def enclave_router(
             route_class_override=DirectRoute,
         )
 
+    @router.get("/v1/sessions/{session}", status_code=204)
+    def get_session(session: Identifier, request: Request) -> None:
+        """Tell an enclave that computes whether its run may go on."""
+        results.check_session(ticket_secret(request), session)
+
     @router.put(
         "/v1/results/{run}/{output}/{version_id}/{name}",
         status_code=204,

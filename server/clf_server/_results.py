@@ -59,6 +59,21 @@ class Results:
         self._state.grants.check(ticket)
         return ticket
 
+    def check_session(self, secret: str, session: str) -> None:
+        """Check that a run may go on, for the enclave that computes it (§8, between 11 and 12).
+
+        Raises
+        ------
+        TicketRefused
+            The ticket is not of this session, or has ended.
+        AccessDenied
+            The owner has stopped the run, or another enclave carries it now.
+        """
+        ticket = self._state.tickets.check(secret)
+        if not ticket.takes_results or ticket.session != session:
+            raise TicketRefused("the ticket is not for the results of this session")
+        self._state.grants.check(ticket)
+
     def _sweep(self) -> None:
         """Delete what was staged and never finished."""
         for version_id in self._ledger.expire():
