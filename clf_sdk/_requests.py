@@ -53,7 +53,8 @@ class JobRequest(NotPicklable):
         status = self.status
         asks = status.analyst_label or "a removed analyst"
         return (
-            f"JobRequest({status.name!r} of {asks}: {status.operation}, {status.state}; "
+            f"JobRequest({status.name!r} of {asks}: {status.operation or 'ALTERED'}, "
+            f"{status.state}; "
             f"digest {status.job[:12]}…)"
         )
 

@@ -126,6 +126,8 @@ def _line(status: JobStatus) -> str:
     from clf_sdk._printable import printable
 
     said = f"{status.job[:12]}  {status.state:<8}  {status.name}"
+    if status.operation is None:
+        said += "  ALTERED in the server's database"
     if status.state == "approved":
         said += f"  {status.runs_used} of {status.runs} runs, until {moment(status.expires_at)}"
     elif status.reason is not None:

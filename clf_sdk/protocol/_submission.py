@@ -41,13 +41,14 @@ class JobStatus(Document):
     ``runs``, ``runs_used`` and ``expires_at`` are the grant: how many runs the owner approved, how
     many of them began, until when; zeros before an approval. ``analyst_label`` is null for an
     analyst whom the owner has removed; ``automatic`` says that a policy approved the job, so that
-    nobody did; ``decided_by`` is told to the owner only.
+    nobody did; ``decided_by`` is told to the owner only. ``purpose`` and ``operation`` are null for
+    a job whose stored text is not the one that its digest names any more.
     """
 
     job: Sha256
     name: Name
-    purpose: str
-    operation: Name
+    purpose: str | None
+    operation: Name | None
     analyst: Sha256
     analyst_label: str | None
     state: JobState

@@ -378,12 +378,15 @@ class Jobs:
     def _status(
         self, connection: sa.Connection, stored: StoredJob, principal: Principal
     ) -> JobStatus:
-        job = _document(stored)
+        try:
+            job = _document(stored)
+        except JobAltered:  # the others are listed all the same, and this one can be revoked
+            job = None
         return JobStatus(
             job=stored.digest,
             name=stored.name,
-            purpose=job.purpose,
-            operation=job.operation.name,
+            purpose=None if job is None else job.purpose,
+            operation=None if job is None else job.operation.name,
             analyst=stored.analyst,
             analyst_label=self._state.analysts.labels(connection).get(stored.analyst),
             state=stored.state,

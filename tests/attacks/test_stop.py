@@ -12,6 +12,7 @@ import pytest
 
 import clf_sdk as clf
 from clf_enclave import _run, _watch
+from clf_enclave._compute import compute
 from clf_sdk._http import HttpClient
 from clf_sdk.errors import (
     ClfError,
@@ -125,13 +126,12 @@ class LongFit:
     stage: ClfError | None = None
 
     def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        whole = _run.compute
 
         def slow(*arguments: Any, **options: Any) -> Any:
             options["report"]("fitting", {})
             assert self.released.wait(60)
             try:
-                return whole(*arguments, **options)
+                return compute(*arguments, **options)
             except ClfError as error:
                 self.stage = error
                 raise

@@ -322,13 +322,16 @@ def test_job_that_was_edited_on_disk_is_not_approved(
     assert [event for event, _ in events(server)] == ["job.submitted", "job.altered"]
 
 
-def test_altered_job_can_still_be_revoked(
-    server: LocalServer, job: JobDocument, refused: Refused
-) -> None:
+def test_altered_job_is_listed_and_can_be_revoked(server: LocalServer, job: JobDocument) -> None:
     status(server.submit(job))
     status(server.approve(job))
-    edit(server, "UPDATE jobs SET document = ?", b"{}")
-    assert refused(server.decide(job, "revocation", reason="r")) == (409, "job_altered")
+    other = make_job([job_input(server.server_id, "t")], recipients=[clf.Identity.create().public])
+    status(server.submit(other))
+    edit(server, "UPDATE jobs SET document = ? WHERE digest = ?", b"{}", job.digest)
+    listed = server.control.get("/v1/jobs", headers=server.bearer()).json()["jobs"]
+    assert [each["operation"] for each in listed] == ["glm", None]
+    revoked = status(server.decide(job, "revocation", reason="r"))
+    assert (revoked.state, revoked.operation, revoked.purpose) == ("revoked", None, None)
     assert [event for event, _ in events(server)][-1] == "job.revoked"
 
 
