@@ -136,9 +136,7 @@ class EnclaveRun:
         self._owners.check_outputs(self._row_level)
         secret = run_secret(self._identity, sessions)
         tables = self._pull(sessions)
-        computed = self._watch.during(
-            sessions.values(), partial(self._compute, tables, secret)
-        )
+        computed = self._watch.during(sessions.values(), partial(self._compute, tables, secret))
         self._owners.deliver(
             sessions,
             computed.outputs,

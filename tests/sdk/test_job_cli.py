@@ -119,7 +119,9 @@ def test_only_the_analyst_submits_and_only_the_owner_decides(
     assert "an owner token may not do this" in shell(*submit, who="owner", fails=True)
     shell(*submit, who="analyst")
     for decision in (["approve"], ["refuse", "--reason", "r"]):
-        assert "an analyst token may not do this" in shell(*decision, job.digest, who="analyst", fails=True)
+        assert "an analyst token may not do this" in shell(
+            *decision, job.digest, who="analyst", fails=True
+        )
     assert "pending" in shell("list", "--state", "pending")
 
 
