@@ -18,7 +18,7 @@ from clf_sdk.protocol import (
     ReleaseList,
     ReleaseStatus,
 )
-from clf_sdk.receipt import SignedReceipt
+from clf_sdk.receipt import SignedReceipt, output_in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,6 +129,7 @@ class Release(NotPicklable):
         return [
             f"no number speaks of fewer than {report.rules.smallest_group:,} people",
             f"this output shows {people}; {len(report.rules.row_level):,} may receive such rows",
+            *output_in_words(report, self.output, mine=self._connection.server),
         ]
 
     def _decide(self, decision: ReleaseDecision) -> Release:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from clf_sdk.attestation import EnclavePolicy
     from clf_sdk.policy._policy import Policy
+    from clf_sdk.protocol import Dominance
 
 Change: TypeAlias = Literal["equal", "tighter", "wider"]
 """``wider``: something becomes allowed that was not, whatever else is not allowed any more."""
@@ -126,6 +127,24 @@ def _pinned(before: Any, after: Any) -> Change:
     return "tighter" if before is None else "wider"
 
 
+def _dominances(before: Dominance | None, after: Dominance | None) -> Change:
+    """Compare (n, k) rules: more people looked at, or less that they may make up, is tighter."""
+    if before == after:
+        return "equal"
+    if before is None:
+        return "tighter"
+    if after is None or after.largest < before.largest or after.percent > before.percent:
+        return "wider"
+    return "tighter"
+
+
+def _multiples(before: int, after: int) -> Change:
+    """Compare roundings: a multiple of what was is coarser."""
+    if before == after:
+        return "equal"
+    return "wider" if after % before else "tighter"
+
+
 def _either(before: str, after: str, *, tight: str) -> Change:
     if before == after:
         return "equal"
@@ -170,6 +189,11 @@ _COMPARED: dict[str, Callable[[Policy, Policy], Change]] = {
     "runs": lambda old, new: _most(old.runs, new.runs),
     "expires": lambda old, new: _most(_seconds(old), _seconds(new)),
     "smallest_group": lambda old, new: _least(old.smallest_group, new.smallest_group),
+    "entity": lambda old, new: _pinned(old.entity, new.entity),
+    "dominance": lambda old, new: _dominances(old.dominance, new.dominance),
+    "round_counts": lambda old, new: _multiples(old.round_counts, new.round_counts),
+    "output_rows": lambda old, new: _most(old.output_rows, new.output_rows),
+    "output_bytes": lambda old, new: _most(old.output_bytes, new.output_bytes),
     "row_level": lambda old, new: _allowed_set(old.row_level, new.row_level),
     "release": lambda old, new: _either(old.release, new.release, tight="review"),
     "approval": lambda old, new: _either(old.approval, new.approval, tight="ask"),

@@ -8,11 +8,20 @@ from pydantic import ConfigDict, Field, StringConstraints, WithJsonSchema
 from pydantic.config import JsonDict
 
 from clf_sdk.attestation import TCB_STATUSES
-from clf_sdk.protocol import ColumnName, Document, Name, Sha256, Version
+from clf_sdk.protocol import (
+    MOST_ROUNDING,
+    ColumnName,
+    Document,
+    Dominance,
+    Name,
+    Sha256,
+    Version,
+)
 
 DEFAULT_GROUP = 10
 MOST_FILTER_CHARACTERS = 4000  # as in clf_sdk.filters, which is not loaded for a policy without
 MOST_GROUP = 1_000_000_000
+MOST_OUTPUT = 2**53
 MOST_RUNS = 1_000_000
 MOST_LISTED = 16_384
 LAST_SECOND = 253_402_300_799  # of the year 9999
@@ -127,6 +136,26 @@ class PolicyDocument(Document):
         ge=1,
         le=MOST_GROUP,
         description="Fewest people that any number in a result may speak of.",
+    )
+    entity: ColumnName | None = Field(
+        default=None,
+        description="Column whose values are the people that are counted; null: each row is one.",
+    )
+    dominance: Dominance | None = Field(
+        default=None,
+        description="No sum of which so few people make up more than so many percent; null: any.",
+    )
+    round_counts: int = Field(
+        default=1,
+        ge=1,
+        le=MOST_ROUNDING,
+        description="Counts in results are multiples of this number.",
+    )
+    output_rows: Annotated[int, Field(ge=1, le=MOST_OUTPUT)] | None = Field(
+        default=None, description="Most rows of an output; null: no limit."
+    )
+    output_bytes: Annotated[int, Field(ge=1, le=MOST_OUTPUT)] | None = Field(
+        default=None, description="Most bytes of an output as it is sealed; null: no limit."
     )
     row_level: Annotated[list[Sha256], _Any] = Field(
         default=[],

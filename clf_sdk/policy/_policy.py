@@ -14,13 +14,22 @@ from clf_sdk.policy._document import (
     DEFAULT_GROUP,
     LAST_SECOND,
     MOST_GROUP,
+    MOST_OUTPUT,
     MOST_RUNS,
     Approval,
     PolicyDocument,
     Release,
     policy_schema,
 )
-from clf_sdk.protocol import PROTOCOL_VERSION, Rules, check_name, digest
+from clf_sdk.protocol import (
+    MOST_LARGEST,
+    MOST_ROUNDING,
+    PROTOCOL_VERSION,
+    Dominance,
+    Rules,
+    check_name,
+    digest,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,6 +75,16 @@ class Policy:
         Aware date and time from which nothing is allowed any more; None is until it is changed.
     smallest_group
         Fewest people that any number in a result may speak of; 1 is no limit.
+    entity
+        Column whose values are people, where one person has several rows: people are counted by
+        it, not by rows. Its key goes to the enclave for that, whatever `columns` says.
+    dominance
+        ``(n, k)``: no sum of which the n people with the largest contributions make up more than
+        k percent, such as ``(1, 50)``; None is no such rule.
+    round_counts
+        Counts in results are rounded to multiples of this number; 1 leaves them exact.
+    output_rows, output_bytes
+        Most rows of an output, and most bytes of it as it is sealed; None is no limit.
     row_level
         Public identities, or identity ids, that may receive outputs with rows of single people.
         Empty: nobody.
@@ -92,6 +111,11 @@ class Policy:
     runs: int
     expires: dt.datetime | None
     smallest_group: int
+    entity: str | None
+    dominance: Dominance | None
+    round_counts: int
+    output_rows: int | None
+    output_bytes: int | None
     row_level: frozenset[str]
     release: Release
     approval: Approval
@@ -108,6 +132,11 @@ class Policy:
         runs: int = 1,
         expires: dt.datetime | None = None,
         smallest_group: int = DEFAULT_GROUP,
+        entity: str | None = None,
+        dominance: tuple[int, int] | Dominance | None = None,
+        round_counts: int = 1,
+        output_rows: int | None = None,
+        output_bytes: int | None = None,
         row_level: Iterable[Any] = (),
         release: Release = "at_once",
         approval: Approval = "ask",
@@ -132,6 +161,11 @@ class Policy:
             "runs": _count("runs", runs, MOST_RUNS),
             "expires": _moment(expires),
             "smallest_group": _count("smallest_group", smallest_group, MOST_GROUP),
+            "entity": _entity(entity),
+            "dominance": _dominance(dominance),
+            "round_counts": _count("round_counts", round_counts, MOST_ROUNDING),
+            "output_rows": _limit("output_rows", output_rows),
+            "output_bytes": _limit("output_bytes", output_bytes),
             "row_level": _identities("row_level", row_level, or_empty=True),
             "release": _choice("release", release, ("at_once", "review")),
             "approval": _choice("approval", approval, ("ask", "automatic")),
@@ -181,6 +215,10 @@ class Policy:
         """The rules that the measured program enforces (docs/protocol.md §8.1)."""
         return Rules(
             smallest_group=self.smallest_group,
+            dominance=[] if self.dominance is None else [self.dominance],
+            round_counts=self.round_counts,
+            output_rows=self.output_rows,
+            output_bytes=self.output_bytes,
             row_level=sorted(self.row_level),
             release=self.release,
         )
@@ -243,6 +281,8 @@ class Policy:
                 f"the policy allows column {missing[0][:80]!r}, which the table does not have",
                 hint="names are case-sensitive; name the columns as the table has them",
             )
+        if self.entity is not None:
+            _check_entity(self.entity, schema)
         row_filter = self.row_filter
         if row_filter is not None:
             row_filter.check(schema)
@@ -329,7 +369,7 @@ def _json(value: Any) -> Any:
         return sorted(value)
     if isinstance(value, dt.datetime):
         return int(value.timestamp())
-    return value.to_json() if isinstance(value, EnclavePolicy) else value
+    return value.to_json() if isinstance(value, EnclavePolicy | Dominance) else value
 
 
 def _several(name: str, values: Any, *, or_empty: bool = False) -> list[Any]:
@@ -394,6 +434,51 @@ def _count(name: str, value: Any, most: int) -> int:
     if type(value) is not int or not 1 <= value <= most:
         raise ConfigurationError(f"{name} must be an integer from 1 to {most:,}")
     return value
+
+
+def _limit(name: str, value: Any) -> int | None:
+    return None if value is None else _count(name, value, MOST_OUTPUT)
+
+
+def _entity(value: Any) -> str | None:
+    if value is not None and (not isinstance(value, str) or not value):
+        raise ConfigurationError("entity must be the name of a column")
+    return value
+
+
+def _check_entity(entity: str, schema: pa.Schema) -> None:
+    import pyarrow as pa  # noqa: PLC0415 - a policy without a table needs none
+
+    if entity not in schema.names:
+        raise ConfigurationError(
+            f"the policy counts people by column {entity[:80]!r}, which the table does not have",
+            hint="names are case-sensitive; name the column as the table has it",
+        )
+    kind = schema.field(entity).type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if not (
+        pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    ):
+        raise ConfigurationError(
+            f"people can't be counted by column {entity[:80]!r} of type {kind}",
+            hint="name a column of whole numbers or texts, one value for each person",
+        )
+
+
+def _dominance(value: Any) -> Dominance | None:
+    if value is None or isinstance(value, Dominance):
+        return value
+    try:
+        largest, percent = value
+    except (TypeError, ValueError):
+        raise ConfigurationError(
+            "dominance must be two numbers", hint="for example dominance=(1, 50)"
+        ) from None
+    return Dominance(
+        largest=_count("the first number of dominance", largest, MOST_LARGEST),
+        percent=_count("the second number of dominance", percent, 99),
+    )
 
 
 def _moment(value: Any) -> dt.datetime | None:

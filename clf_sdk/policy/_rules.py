@@ -172,6 +172,37 @@ def _smallest_group(policy: Policy, _request: AccessRequest) -> Decision:
     return "enclave", f"results about fewer than {policy.smallest_group:,} people are refused"
 
 
+def _entity(policy: Policy, _request: AccessRequest) -> Decision:
+    if policy.entity is None:
+        return "allowed", "each row counts as one of the people"
+    return "enclave", f"people are counted by {policy.entity}"
+
+
+def _dominance(policy: Policy, _request: AccessRequest) -> Decision:
+    rule = policy.dominance
+    if rule is None:
+        return "allowed", "sums may be dominated by few people"
+    return "enclave", f"sums are hidden of which {rule.largest:,} make up over {rule.percent} %"
+
+
+def _round_counts(policy: Policy, _request: AccessRequest) -> Decision:
+    if policy.round_counts == 1:
+        return "allowed", "counts are exact"
+    return "enclave", f"counts are rounded to multiples of {policy.round_counts:,}"
+
+
+def _output_rows(policy: Policy, _request: AccessRequest) -> Decision:
+    if policy.output_rows is None:
+        return "allowed", "outputs may have any number of rows"
+    return "enclave", f"outputs of more than {policy.output_rows:,} rows are refused"
+
+
+def _output_bytes(policy: Policy, _request: AccessRequest) -> Decision:
+    if policy.output_bytes is None:
+        return "allowed", "outputs may have any size"
+    return "enclave", f"outputs of more than {policy.output_bytes:,} bytes are refused"
+
+
 def _row_level(policy: Policy, request: AccessRequest) -> Decision:
     recipients = {recipient.digest for recipient in request.job.recipients}
     if beyond := recipients - policy.row_level:
@@ -227,6 +258,11 @@ RULES: tuple[Rule, ...] = (
     Rule("runs", _runs, "the job has run as often as the owner allows"),
     Rule("expires", _expires, "the owner's permission has ended"),
     Rule("smallest_group", _smallest_group, "the result would speak of too few people"),
+    Rule("entity", _entity, "the result would speak of too few people"),
+    Rule("dominance", _dominance, "the result would show sums that few people make up"),
+    Rule("round_counts", _round_counts, "the owner gives out rounded counts only"),
+    Rule("output_rows", _output_rows, "the output has more rows than the owner allows"),
+    Rule("output_bytes", _output_bytes, "the output is larger than the owner allows"),
     Rule("row_level", _row_level, "the owner does not give out rows of single people"),
     Rule("release", _release, "the owner reviews results first"),
     Rule("approval", _approval, "the owner has not approved this job"),

@@ -79,6 +79,22 @@ def in_words(policy: Policy) -> dict[str, str]:
         "smallest_group": "no smallest group"
         if policy.smallest_group == 1
         else f"no number about fewer than {policy.smallest_group:,} people",
+        "entity": "each row is one of the people"
+        if policy.entity is None
+        else f"people are counted by {policy.entity}",
+        "dominance": "no rule for sums"
+        if policy.dominance is None
+        else f"no sum of which {policy.dominance.largest:,} people make up over "
+        f"{policy.dominance.percent} %",
+        "round_counts": "exact counts"
+        if policy.round_counts == 1
+        else f"counts in multiples of {policy.round_counts:,}",
+        "output_rows": "any number of rows in an output"
+        if policy.output_rows is None
+        else f"at most {policy.output_rows:,} rows in an output",
+        "output_bytes": "outputs of any size"
+        if policy.output_bytes is None
+        else f"at most {policy.output_bytes:,} bytes in an output",
         "row_level": f"rows of single people to {people(policy.row_level)}"
         if policy.row_level
         else "no rows of single people",

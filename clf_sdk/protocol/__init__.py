@@ -85,11 +85,13 @@ from clf_sdk.protocol._profile import Profile, Role, write_private
 from clf_sdk.protocol._receipt import (
     DisclosureReport,
     MeasuredProgram,
+    OutputReport,
     OwnerProof,
     ReceiptInput,
     ReceiptOutput,
     ReceiptPredicate,
     ReceiptStatement,
+    Suppressed,
 )
 from clf_sdk.protocol._result import (
     RESULT_SIGNATURE,
@@ -108,7 +110,7 @@ from clf_sdk.protocol._result import (
     share_delivery_info,
     share_info,
 )
-from clf_sdk.protocol._rules import Rules
+from clf_sdk.protocol._rules import MOST_LARGEST, MOST_ROUNDING, Dominance, Rules
 from clf_sdk.protocol._run import Endpoint, RunRequest
 from clf_sdk.protocol._session import (
     MOST_SECRET_BYTES,
@@ -151,6 +153,8 @@ __all__ = [
     "AUTHORITIES_SIGNATURE",
     "JOB_SIGNATURE",
     "LEAST_MEMORY_BYTES",
+    "MOST_LARGEST",
+    "MOST_ROUNDING",
     "MOST_RUNS",
     "MOST_SECRET_BYTES",
     "PROTOCOL_VERSION",
@@ -173,6 +177,7 @@ __all__ = [
     "DeriveStep",
     "DisclosureReport",
     "Document",
+    "Dominance",
     "Endpoint",
     "FilterStep",
     "FirstDuplicate",
@@ -205,6 +210,7 @@ __all__ = [
     "Name",
     "OneHotStep",
     "Operation",
+    "OutputReport",
     "OwnerProof",
     "PolicyChange",
     "PolicyUpdate",
@@ -251,6 +257,7 @@ __all__ = [
     "SplitStep",
     "StandardiseStep",
     "Succession",
+    "Suppressed",
     "TableDescription",
     "TableList",
     "TakenGrant",

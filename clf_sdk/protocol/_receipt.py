@@ -72,6 +72,42 @@ class ReceiptOutput(Document):
     recipients: Annotated[list[Sha256], Field(min_length=1, max_length=_MOST_RECIPIENTS)]
 
 
+class Suppressed(Document):
+    """Cells that one rule kept out of an output.
+
+    Attributes
+    ----------
+    rule
+        Name of the rule; ``"complementary"``: they would have given away what others hide.
+    cells
+        How many: groups that are left out, or numbers that are missing.
+    servers
+        The owners whose rule it was, by server id; several where several forbid it.
+    """
+
+    rule: Name
+    cells: Annotated[int, Field(ge=1)]
+    servers: Annotated[list[Sha256], Field(min_length=1, max_length=_MOST_OWNERS)]
+
+
+class OutputReport(Document):
+    """What was checked on one output, and what it lacks because of that.
+
+    Attributes
+    ----------
+    output
+        Its name.
+    checked
+        Names of the rules that it was held against.
+    suppressed
+        What they kept out.
+    """
+
+    output: Name
+    checked: Annotated[list[Name], Field(max_length=32)]
+    suppressed: Annotated[list[Suppressed], Field(max_length=32)]
+
+
 class DisclosureReport(Document):
     """The rules that the program enforced, and what they had to be enforced on.
 
@@ -81,10 +117,13 @@ class DisclosureReport(Document):
         The tightest of the rules of all owners.
     row_level
         Names of the outputs that hold rows of single people.
+    outputs
+        What became of each output, in their order.
     """
 
     rules: Rules
     row_level: Annotated[list[Name], Field(max_length=_MOST_OUTPUTS)]
+    outputs: Annotated[list[OutputReport], Field(max_length=_MOST_OUTPUTS)]
 
 
 class ReceiptPredicate(Document):

@@ -62,7 +62,8 @@ class GrantedInput(Document):
     """One input that the server grants.
 
     ``source`` is the table's dataset version when a row filter made the granted version from it;
-    null when the table's own version is granted.
+    null when the table's own version is granted. ``entity`` is the column by which the owner tells
+    people apart, if it names one; its key is released whether the job asks for it or not.
     """
 
     name: Name
@@ -71,7 +72,15 @@ class GrantedInput(Document):
     version: Sha256
     source: Sha256 | None
     columns: list[ColumnName]
+    entity: ColumnName | None
     manifest_bytes: int
+
+    @property
+    def released(self) -> list[str]:
+        """Columns whose keys are released: those of the job, then that of the people."""
+        if self.entity is None or self.entity in self.columns:
+            return list(self.columns)
+        return [*self.columns, self.entity]
 
 
 class BlobAccess(Document):

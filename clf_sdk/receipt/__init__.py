@@ -2,6 +2,7 @@
 
 from clf_sdk.receipt._compare import Comparison, Difference, compare_receipts
 from clf_sdk.receipt._consistency import check_receipt
+from clf_sdk.receipt._disclosure_words import output_in_words
 from clf_sdk.receipt._signed import MOST_RECEIPT_BYTES, SignedReceipt
 from clf_sdk.receipt._text import as_text, describe
 from clf_sdk.receipt._verified import VerifiedOwner, VerifiedReceipt
@@ -18,5 +19,6 @@ __all__ = [
     "check_receipt",
     "compare_receipts",
     "describe",
+    "output_in_words",
     "verify",
 ]

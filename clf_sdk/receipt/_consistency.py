@@ -153,9 +153,16 @@ def _check_disclosure(predicate: ReceiptPredicate) -> None:
     demanded = [owner.session.rules for owner in predicate.owners]
     if Rules.tightest([report.rules, *demanded]) != report.rules:
         raise ReceiptInconsistent("the program's rules are looser than those of an owner")
-    if predicate.aligned_rows < report.rules.smallest_group:
+    # A rounded count may stand for one that is larger by half of what it is rounded to.
+    if predicate.aligned_rows + report.rules.round_counts // 2 < report.rules.smallest_group:
         raise ReceiptInconsistent("the outputs speak of fewer people than the owners allow")
     outputs = {output.name: output for output in predicate.outputs}
+    if [each.output for each in report.outputs] != list(outputs):
+        raise ReceiptInconsistent("the disclosure report is not about each of the outputs")
+    servers = set(predicate.job.servers())
+    for each in report.outputs:
+        if any(not set(found.servers) <= servers for found in each.suppressed):
+            raise ReceiptInconsistent("the disclosure report names an owner that the job does not")
     for name in report.row_level:
         if name not in outputs:
             raise ReceiptInconsistent("the disclosure report is about another output")

@@ -6,12 +6,12 @@ import datetime as dt
 
 from clf_sdk._printable import printable
 from clf_sdk.protocol import (
-    DisclosureReport,
     MeasuredProgram,
     ReceiptInput,
     ReceiptOutput,
     ReceiptPredicate,
 )
+from clf_sdk.receipt._disclosure_words import output_in_words, rules_in_words
 
 
 def describe(predicate: ReceiptPredicate) -> list[tuple[str, str]]:
@@ -30,7 +30,12 @@ def describe(predicate: ReceiptPredicate) -> list[tuple[str, str]]:
         *(("input", _input(entry)) for entry in predicate.inputs),
         ("aligned", f"{predicate.aligned_rows:,} rows"),
         *(("output", _output(output)) for output in predicate.outputs),
-        ("rules", _rules(predicate.disclosure)),
+        ("rules", "; ".join(rules_in_words(predicate.disclosure))),
+        *(
+            ("disclosure", f"{output.name}: {line}")
+            for output in predicate.outputs
+            for line in output_in_words(predicate.disclosure, output.name)
+        ),
     ]
 
 
@@ -52,16 +57,6 @@ def _input(entry: ReceiptInput) -> str:
 def _output(output: ReceiptOutput) -> str:
     recipients = ", ".join(f"{recipient[:12]}…" for recipient in output.recipients)
     return f"{output.name}: version {output.version}, for {recipients}"
-
-
-def _rules(report: DisclosureReport) -> str:
-    rules = report.rules
-    people = "rows of single people in " + ", ".join(report.row_level)
-    return (
-        f"groups of at least {rules.smallest_group}; "
-        f"{people if report.row_level else 'no rows of single people'}; "
-        f"released {'at once' if rules.release == 'at_once' else 'after review'}"
-    )
 
 
 def as_text(rows: list[tuple[str, str]]) -> str:

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+import pyarrow as pa
+
 from clf_enclave._alignment import (
     MATCH_REPORT,
     Aligned,
@@ -62,7 +64,7 @@ def compute(
     Returns
     -------
     tuple
-        The outputs by name, and the number of aligned rows.
+        The outputs by name, and the number of aligned rows as the receipt may tell it.
 
     Raises
     ------
@@ -84,10 +86,14 @@ def compute(
         if MATCH_REPORT in outputs:
             raise InvalidJob(f"the operation has an output {MATCH_REPORT!r} of its own")
         outputs[MATCH_REPORT] = match_report(aligned.data, aligned.persons, disclosure)
+    for name, output in outputs.items():
+        if isinstance(output, pa.Table):
+            # Sealing adds a little, and is checked again; this spares it for what is far too large.
+            disclosure.check_sizes(name, rows=output.num_rows, size_bytes=output.nbytes)
     report(
         "computed", {"operation": parameters.operation, "seconds": time.perf_counter() - started}
     )
-    return outputs, aligned.data.rows
+    return outputs, disclosure.shown_count(aligned.data.rows)
 
 
 def _align(
@@ -96,7 +102,12 @@ def _align(
     streams = {name: table for name, table in tables.items() if isinstance(table, Stream)}
     if not streams:
         return align(
-            workspace, job.align, tables, entities=disclosure.entities, matches=job.match_report
+            workspace,
+            job.align,
+            tables,
+            entities=disclosure.entities,
+            hidden=disclosure.hidden_entities,
+            matches=job.match_report,
         )
     if job.memory_limit_bytes is None or len(streams) != len(tables):
         raise ValueError("streams are for jobs with a memory limit, and for all inputs or none")
@@ -105,6 +116,7 @@ def _align(
         job.align,
         streams,
         entities=disclosure.entities,
+        hidden=disclosure.hidden_entities,
         matches=job.match_report,
         folder=workspace.folder,
         memory_limit_bytes=job.memory_limit_bytes,

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable
-from typing import NoReturn
+from typing import Literal, NoReturn, TypeAlias
 
 from clf_enclave._data import AlignedData
 from clf_sdk.errors import PolicyRefused
-from clf_sdk.protocol import DisclosureReport, JobDocument, Rules
+from clf_sdk.protocol import (
+    DisclosureReport,
+    Dominance,
+    GrantedInput,
+    JobDocument,
+    OutputReport,
+    Rules,
+    Suppressed,
+)
+
+Rule: TypeAlias = Literal[
+    "smallest_group", "complementary", "dominance", "round_counts", "output_rows", "output_bytes"
+]
+_ORDER: tuple[Rule, ...] = (
+    "smallest_group",
+    "complementary",
+    "dominance",
+    "round_counts",
+    "output_rows",
+    "output_bytes",
+)
 
 
 class Disclosure:
@@ -15,10 +36,26 @@ class Disclosure:
 
     def __init__(self) -> None:
         self._demanded: list[tuple[str, Rules]] = []
+        self._entities: dict[str, GrantedInput] = {}
+        self._checked: defaultdict[str, set[Rule]] = defaultdict(set)
+        self._suppressed: defaultdict[str, dict[Rule, tuple[int, set[str]]]] = defaultdict(dict)
 
-    def add(self, server: str, rules: Rules) -> None:
-        """Take in the rules of a session that was just opened with a server."""
+    def add(self, server: str, rules: Rules, inputs: Iterable[GrantedInput] = ()) -> None:
+        """Take in the rules of a session that was just opened with a server.
+
+        Parameters
+        ----------
+        server
+            Server id.
+        rules
+            What it demands.
+        inputs
+            What it grants.
+        """
         self._demanded.append((server, rules))
+        for granted in inputs:
+            if granted.entity is not None:
+                self._entities[granted.name] = granted
 
     @property
     def rules(self) -> Rules:
@@ -33,7 +70,16 @@ class Disclosure:
     @property
     def entities(self) -> dict[str, str]:
         """By input, the column whose values are its persons, where its owner names one."""
-        return {}
+        return {name: str(granted.entity) for name, granted in self._entities.items()}
+
+    @property
+    def hidden_entities(self) -> set[str]:
+        """Inputs whose entity column the job did not ask for: it counts, and is no column."""
+        return {
+            name
+            for name, granted in self._entities.items()
+            if granted.entity not in granted.columns
+        }
 
     def check_outputs(self, job: JobDocument, row_level: Collection[str]) -> None:
         """Check that outputs with rows of single people go only where all owners allow it.
@@ -71,9 +117,122 @@ class Disclosure:
         row_level
             Names of the operation's outputs that hold rows of single people.
         """
+        names = list(outputs)
         return DisclosureReport(
-            rules=self.rules, row_level=[name for name in outputs if name in row_level]
+            rules=self.rules,
+            row_level=[name for name in names if name in row_level],
+            outputs=[self._report(name) for name in names],
         )
+
+    def _report(self, output: str) -> OutputReport:
+        rules = self.rules
+        checked = {"smallest_group", *self._checked[output]}
+        if rules.round_counts == 1:
+            checked.discard("round_counts")
+        if not rules.dominance:
+            checked.discard("dominance")
+        if rules.output_rows is not None:
+            checked.add("output_rows")
+        if rules.output_bytes is not None:
+            checked.add("output_bytes")
+        suppressed = self._suppressed[output]
+        return OutputReport(
+            output=output,
+            checked=[rule for rule in _ORDER if rule in checked],
+            suppressed=[
+                Suppressed(
+                    rule=rule, cells=suppressed[rule][0], servers=sorted(suppressed[rule][1])
+                )
+                for rule in _ORDER
+                if rule in suppressed
+            ],
+        )
+
+    # -- what the report says ------------------------------------------------------------------
+
+    def note_checked(self, output: str, *rules: Rule) -> None:
+        """Note that an output was held against some rules."""
+        self._checked[output].update(rules)
+
+    def note_small(self, output: str, people: Iterable[int], *, complementary: int = 0) -> None:
+        """Note that cells of an output are not shown because of the smallest group.
+
+        Parameters
+        ----------
+        output
+            Its name.
+        people
+            How many people each of the small cells speaks of.
+        complementary
+            How many more cells are hidden, that would give these away.
+        """
+        self.note_checked(output, "smallest_group", "complementary")
+        counts = list(people)
+        if not counts:
+            return
+        servers = {server for server, rules in self._demanded if min(counts) < rules.smallest_group}
+        self._note(output, "smallest_group", len(counts), servers)
+        if complementary:
+            self._note(output, "complementary", complementary, servers)
+
+    def note_complementary(self, output: str, cells: int) -> None:
+        """Note cells that are hidden because they would give away others of the same output."""
+        if cells:
+            servers = set().union(*(each[1] for each in self._suppressed[output].values()))
+            self._note(output, "complementary", cells, servers)
+
+    def note_dominated(self, output: str, rules: Collection[Dominance], cells: int) -> None:
+        """Note that sums of an output are not shown because few people make up most of them.
+
+        Parameters
+        ----------
+        output
+            Its name.
+        rules
+            The rules that were broken.
+        cells
+            How many sums.
+        """
+        self.note_checked(output, "dominance")
+        if not cells:
+            return
+        servers = {
+            server
+            for server, demanded in self._demanded
+            if any(rule in demanded.dominance for rule in rules)
+        }
+        self._note(output, "dominance", cells, servers)
+
+    def _note(self, output: str, rule: Rule, cells: int, servers: set[str]) -> None:
+        before, known = self._suppressed[output].get(rule, (0, set()))
+        self._suppressed[output][rule] = (before + cells, known | servers)
+
+    # -- rules ---------------------------------------------------------------------------------
+
+    def shown_count(self, count: int) -> int:
+        """Return a count as it may be shown: the nearest multiple that the owners ask for."""
+        base = self.rules.round_counts
+        return (count + base // 2) // base * base
+
+    def check_sizes(self, output: str, *, rows: int, size_bytes: int) -> None:
+        """Check that an output is not larger than every owner allows.
+
+        Raises
+        ------
+        PolicyRefused
+            It is; the message names the limit.
+        """
+        limits: tuple[tuple[Rule, str, int, int | None], ...] = (
+            ("output_rows", "rows", rows, self.rules.output_rows),
+            ("output_bytes", "bytes", size_bytes, self.rules.output_bytes),
+        )
+        for rule, what, found, most in limits:
+            if most is not None and found > most:
+                raise PolicyRefused(
+                    f"output {output!r} has more than the {most:,} {what} that the owners allow",
+                    rule=rule,
+                    hint="ask for less: fewer groups, columns or rows",
+                )
 
     def may_show(self, counts: Iterable[int]) -> bool:
         """Return whether some counts of people may all be shown: each is 0 or a whole group."""

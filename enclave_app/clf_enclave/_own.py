@@ -169,7 +169,7 @@ class OpenRun:
         return self.file(name).pread(offset, length)
 
     def table(self, name: str) -> pa.Table:
-        """Pull an input that is a table, with the columns that the job asks for.
+        """Pull an input that is a table: the job's columns, and that of its people, if it has one.
 
         Raises
         ------
@@ -204,7 +204,7 @@ class OpenRun:
             self._sessions,
             outputs,
             rows={name: self.size(name) for name in self._inputs},
-            aligned_rows=people,
+            aligned_rows=self._disclosure.shown_count(people),
             row_level=self._row_level,
         )
 

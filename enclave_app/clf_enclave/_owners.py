@@ -62,7 +62,7 @@ class Owners:
         """Open a session with one owner, whose rules hold from now on."""
         started = time.perf_counter()
         session = self._patiently(endpoint)
-        self._disclosure.add(endpoint.server, session.session.rules)
+        self._disclosure.add(endpoint.server, session.session.rules, session.session.inputs)
         self._report(
             "session",
             {
@@ -112,12 +112,13 @@ class Owners:
                 "an owner grants other data than the run has computed with",
                 hint="the owner shared it anew, or changed its policy; start a new run",
             )
-        if self._disclosure.rules.smallest_group != computed_under.smallest_group:
-            raise PolicyRefused(
-                "an owner demands larger groups than the run has computed with",
-                rule="smallest_group",
-                hint="the owner changed its policy; start a new run",
-            )
+        for rule in ("smallest_group", "dominance", "round_counts"):
+            if getattr(self._disclosure.rules, rule) != getattr(computed_under, rule):
+                raise PolicyRefused(
+                    "an owner demands stricter rules than the run has computed with",
+                    rule=rule,
+                    hint="the owner changed its policy; start a new run",
+                )
         self.check_outputs(row_level)
         return renewed
 
@@ -151,6 +152,13 @@ class Owners:
         sessions = self._confirm(sessions, row_level)
         started = time.perf_counter()
         sealed = seal_outputs(self._identity, outputs, reviewers=self._disclosure.reviewers)
+        for output in sealed:
+            envelope = output.signed.envelope
+            self._disclosure.check_sizes(
+                envelope.output,
+                rows=0 if envelope.shape is None else envelope.shape[0],
+                size_bytes=sum(envelope.objects.values()),
+            )
         receipt = make_receipt(
             self._identity,
             sessions,

@@ -122,13 +122,13 @@ class TablePull:
         return sum(
             wanted.stop - wanted.start
             for number in range(len(self.manifest.row_groups))
-            for wanted in reader.ranges(number, self._granted.columns)
+            for wanted in reader.ranges(number, self._granted.released)
         )
 
     def stream(self) -> PulledStream:
         """Return the granted columns as a stream that pulls them anew each time it is read."""
         reader = RowGroupReader(self.manifest, self._session.keys[self._name].columns)
-        return PulledStream(self, reader.schema_of(self._granted.columns), self.manifest.rows)
+        return PulledStream(self, reader.schema_of(self._granted.released), self.manifest.rows)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Pull the granted columns row group by row group, the next ones while one is used.
@@ -141,7 +141,7 @@ class TablePull:
             The server went away.
         """
         reader = RowGroupReader(self.manifest, self._session.keys[self._name].columns)
-        schema = reader.schema_of(self._granted.columns)
+        schema = reader.schema_of(self._granted.released)
         self._total_bytes += self.granted_bytes()  # each reading pulls all of them again
         ahead: deque[Future[dict[str, pa.Array]]] = deque()
         with ThreadPoolExecutor(_AHEAD, thread_name_prefix="pull") as pool:
@@ -194,7 +194,7 @@ class TablePull:
         """
         manifest = self.manifest
         reader = RowGroupReader(manifest, self._session.keys[self._name].columns)
-        columns = self._granted.columns
+        columns = self._granted.released
         schema = reader.schema_of(columns)
         self._total_bytes += self.granted_bytes()
         numbers: SimpleQueue[int] = SimpleQueue()
@@ -259,7 +259,7 @@ class TablePull:
     ) -> None:
         """Pull one row group, segment by segment, through one buffer."""
         path = f"/v1/blobs/{self._granted.version_id}/{number}"
-        for wanted in reader.ranges(number, self._granted.columns):
+        for wanted in reader.ranges(number, self._granted.released):
             ticket = session.access.blobs.ticket
             response = channel.open_range(path, ticket, wanted.start, wanted.stop)
             position = 0

@@ -166,7 +166,7 @@ def _check_granted(
             granted.table != entry.table
             or entry.version not in ("latest", granted.source or granted.version)
             or (entry.columns is not None and granted.columns != entry.columns)
-            or set(keys.inputs[granted.name].columns) != set(granted.columns)
+            or set(keys.inputs[granted.name].columns) != set(granted.released)
         ):
             raise BindingMismatch(
                 f"the server granted another table, version or columns for input {granted.name!r}"

@@ -182,6 +182,7 @@ class Results:
             )
         except SignatureInvalid as error:
             raise TicketRefused("the envelope is not signed by the enclave of this run") from error
+        _check_size(ticket, envelope)
         share = self._share(ticket, submission)
         with self._lock:
             staged_run = self._ledger.take(envelope.version_id)
@@ -305,6 +306,20 @@ class Results:
             if stored.output == output:
                 return stored.version_id
         raise NotFound("the run has no such output on this server")
+
+
+def _check_size(ticket: Ticket, envelope: ResultEnvelope) -> None:
+    """Check what the program should have checked before it sealed."""
+    rows = 0 if envelope.shape is None else envelope.shape[0]
+    sizes = {"output_rows": rows, "output_bytes": sum(envelope.objects.values())}
+    for rule, found in sizes.items():
+        most = getattr(ticket, rule)
+        if most is not None and found > most:
+            raise PolicyRefused(
+                f"output {envelope.output!r} is larger than the owner allows",
+                rule=rule,
+                hint="the policy changed while the job ran; run it again",
+            )
 
 
 def held_result(stored: StoredResult) -> HeldResult:

@@ -116,7 +116,9 @@ def _grant(
 ) -> tuple[GrantedInput, Version]:
     """Return what is granted, and the version that it is pulled from."""
     current, row_filter = asked.table.current, asked.policy.row_filter
-    version = current if row_filter is None else derived.version(asked.table, row_filter, columns)
+    entity = asked.policy.entity
+    released = columns if entity is None or entity in columns else [*columns, entity]
+    version = current if row_filter is None else derived.version(asked.table, row_filter, released)
     granted = GrantedInput(
         name=asked.entry.name,
         table=asked.table.name,
@@ -124,6 +126,7 @@ def _grant(
         version=version.version,
         source=None if version is current else current.version,
         columns=columns,
+        entity=entity,
         manifest_bytes=version.manifest_bytes,
     )
     return granted, version
@@ -205,7 +208,7 @@ def open_session(
     session_id = secrets.token_hex(16)
     keys = SessionKeys(
         inputs={
-            granted.name: vault.release(version, granted.columns) for granted, version in grants
+            granted.name: vault.release(version, granted.released) for granted, version in grants
         },
         secrets=secrets_asked,
     )
@@ -220,6 +223,8 @@ def open_session(
         session=session_id,
         takes_results=False,
         review=rules.release == "review",
+        output_rows=rules.output_rows,
+        output_bytes=rules.output_bytes,
     )
     result_ticket = replace(ticket, takes_results=True)
     access = SessionAccess(

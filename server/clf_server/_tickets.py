@@ -52,6 +52,8 @@ class Ticket:
         Whether results may be put with it; then it opens no blob.
     review
         Whether the owner must release the results.
+    output_rows, output_bytes
+        Most rows and bytes of an output; None is no limit.
     """
 
     versions: frozenset[str]
@@ -62,6 +64,8 @@ class Ticket:
     session: str
     takes_results: bool
     review: bool
+    output_rows: int | None = None
+    output_bytes: int | None = None
 
     def opens(self, version_id: str) -> bool:
         """Tell whether the blobs of a version may be pulled with it."""

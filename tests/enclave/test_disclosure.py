@@ -22,13 +22,20 @@ from clf_enclave._run import EnclaveRun
 from clf_enclave._workspace import Workspace
 from clf_sdk import operations
 from clf_sdk.errors import InvalidJob, NotReady, PolicyRefused
-from clf_sdk.protocol import Endpoint, InputKeys, InputNode, Rules
+from clf_sdk.protocol import Dominance, Endpoint, InputKeys, InputNode, Rules
 from clf_testing import Simulation, demand, demanding, job_input, make_job, run_request
 from clf_testing.policies import IDENTITIES
 
 RULES = st.builds(
     Rules,
     smallest_group=st.integers(1, 20),
+    dominance=st.lists(
+        st.builds(Dominance, largest=st.integers(1, 2), percent=st.sampled_from([50, 85])),
+        max_size=1,
+    ),
+    round_counts=st.sampled_from([1, 3, 5, 10]),
+    output_rows=st.none() | st.integers(1, 3),
+    output_bytes=st.none() | st.integers(1, 3),
     row_level=st.sets(st.sampled_from(IDENTITIES)).map(sorted),
     release=st.sampled_from(["at_once", "review"]),
 )
@@ -39,6 +46,11 @@ def test_tightest_rules_demand_what_any_demands(every: list[Rules]) -> None:
     tightest = Rules.tightest(every)
     for each in every:
         assert tightest.smallest_group >= each.smallest_group
+        assert all(rule in tightest.dominance for rule in each.dominance)
+        assert tightest.round_counts % each.round_counts == 0
+        for limit in ("output_rows", "output_bytes"):
+            least, own = getattr(tightest, limit), getattr(each, limit)
+            assert own is None or least <= own
         assert set(tightest.row_level) <= set(each.row_level)
         assert tightest.release == "review" or each.release == "at_once"
         assert Rules.tightest([tightest, each]) == tightest
@@ -110,7 +122,7 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         if isinstance(answer, Exception):
             raise answer
         session = ModuleType("session")
-        session.__dict__.update(session="ab" * 16, rules=answer, server=endpoint.server)
+        session.__dict__.update(session="ab" * 16, rules=answer, server=endpoint.server, inputs=[])
         opened = ModuleType("opened")
         keys: defaultdict[str, InputKeys] = defaultdict(
             lambda: InputKeys(manifest_key=bytes(32), columns={})

@@ -12,7 +12,7 @@ import pytest
 import clf_sdk as clf
 from clf_sdk.errors import PolicyTampered
 from clf_sdk.policy import RULES
-from clf_testing import HandmadeEnclave, LocalServer, Simulation, job_input, make_job
+from clf_testing import HandmadeEnclave, LocalServer, Simulation, demand, job_input, make_job
 
 
 def problem(answer: Any, code: str) -> dict[str, Any]:
@@ -239,17 +239,11 @@ def test_rules_for_the_enclave_are_the_tightest_of_the_tables_and_signed(
     other = changed(policy, smallest_group=5, row_level=[both], release="review")
     server.upload("u", numbers, other)
     first = job_input(server.server_id, "t")
-    assert enclave.another(make_job([first])).open().session.rules.to_json() == {
-        "smallest_group": 7,
-        "row_level": [both, one],
-        "release": "at_once",
-    }
+    opened = enclave.another(make_job([first])).open().session.rules
+    assert opened == demand(smallest_group=7, row_level=[both, one])
     both_tables = make_job([first, job_input(server.server_id, "u")])
-    assert enclave.another(both_tables).open().session.rules.to_json() == {
-        "smallest_group": 7,
-        "row_level": [both],
-        "release": "review",
-    }
+    opened = enclave.another(both_tables).open().session.rules
+    assert opened == demand(smallest_group=7, row_level=[both], release="review")
 
 
 # -- on disk ------------------------------------------------------------------------------------

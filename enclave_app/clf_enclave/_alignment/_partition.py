@@ -6,7 +6,7 @@ together are the join. Parts lie in sealed files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clf_enclave._alignment._keys import comparable
-from clf_enclave._alignment._tree import Aligned, align
-from clf_enclave._spill import Chained, SpilledTable, Stream
+from clf_enclave._alignment._tree import Aligned, align, person_sql
+from clf_enclave._spill import Chained, Renamed, SpilledTable, Stream
 from clf_enclave._workspace import Workspace
 from clf_sdk.errors import InvalidJob
 from clf_sdk.protocol import AlignNode, InputNode, JoinKey, JoinNode, LinkNode, UnionNode, walk
@@ -41,6 +41,7 @@ def align_streams(
     streams: Mapping[str, Stream],
     *,
     entities: Mapping[str, str],
+    hidden: Collection[str] = (),
     matches: bool,
     folder: Path,
     memory_limit_bytes: int,
@@ -52,7 +53,7 @@ def align_streams(
 
     Parameters
     ----------
-    workspace, tree, entities, matches
+    workspace, tree, entities, hidden, matches
         As of `align`.
     streams
         The inputs by name.
@@ -69,7 +70,7 @@ def align_streams(
         There is no space for the parts.
     """
     if not any(isinstance(node, JoinNode | LinkNode) for node, _ in walk(tree)):
-        return align(workspace, tree, streams, entities=entities, matches=matches)
+        return align(workspace, tree, streams, entities=entities, hidden=hidden, matches=matches)
     keyed = _keyed_inputs(tree)
     assert isinstance(tree, JoinNode)  # noqa: S101 - or it would have no keyed inputs
     size = sum(_bytes_of(stream) for stream in streams.values())
@@ -100,6 +101,7 @@ def align_streams(
                 tree,
                 tables,
                 entities=entities,
+                hidden=hidden,
                 matches=matches,
                 first_row=number * _ROWS_OF_A_PART,
             )
@@ -110,6 +112,8 @@ def align_streams(
                 persons[name] += counted
     assert data is not None  # noqa: S101 - there is at least one part
     chained = Chained(joined[0].schema, joined)
+    if matches:
+        persons |= _count_entities(workspace, streams, entities)
     result = replace(
         data,
         workspace=workspace,
@@ -118,6 +122,20 @@ def align_streams(
         streamed=True,
     )
     return Aligned(result, persons)
+
+
+def _count_entities(
+    workspace: Workspace, streams: Mapping[str, Stream], entities: Mapping[str, str]
+) -> dict[str, int]:
+    """Count the persons of inputs that name an entity column: one may stand in several parts."""
+    found = {}
+    for name, entity in entities.items():
+        physical = [workspace.name("c") for _ in streams[name].schema.names]
+        person = person_sql(physical[streams[name].schema.names.index(entity)])
+        relation = workspace.register(Renamed(streams[name], physical))
+        found[name] = workspace.one(f"SELECT count(DISTINCT {person}) FROM {relation}")[0]  # noqa: S608 - names of ours
+        workspace.forget(relation)
+    return found
 
 
 class _Query(Stream):

@@ -48,13 +48,18 @@ def match_report(data: AlignedData, persons: Mapping[str, int], disclosure: Disc
         One row an input: ``input``, ``persons``, ``matched``, ``rate``.
     """
     matched = count_matched(data)
+    disclosure.note_checked(MATCH_REPORT, "smallest_group", "round_counts")
     shown: dict[str, list[object]] = {"input": [], "persons": [], "matched": [], "rate": []}
     for name, total in persons.items():
         shown["input"].append(name)
-        may = disclosure.may_show([total, matched[name], total - matched[name]])
-        shown["persons"].append(total if may else None)
-        shown["matched"].append(matched[name] if may else None)
-        shown["rate"].append(matched[name] / total if may and total else None)
+        parts = [total, matched[name], total - matched[name]]
+        may = disclosure.may_show(parts)
+        if not may:
+            disclosure.note_small(MATCH_REPORT, [min(part for part in parts if part)])
+        of, with_partner = disclosure.shown_count(total), disclosure.shown_count(matched[name])
+        shown["persons"].append(of if may else None)
+        shown["matched"].append(with_partner if may else None)
+        shown["rate"].append(with_partner / of if may and of else None)
     kinds = {"input": pa.large_string(), "rate": pa.float64()}
     return pa.table(
         {name: pa.array(each, kinds.get(name, pa.int64())) for name, each in shown.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -50,6 +50,7 @@ def align(
     tables: Mapping[str, Input],
     *,
     entities: Mapping[str, str],
+    hidden: Collection[str] = (),
     matches: bool = False,
     first_row: int = 0,
 ) -> Aligned:
@@ -67,6 +68,8 @@ def align(
         The inputs by name.
     entities
         By input, the column whose values are its persons, where an owner names one.
+    hidden
+        Inputs whose entity column is there for counting alone: it is no column of the job's.
     matches
         Whether the rows of each input must be told apart, for a match report.
     first_row
@@ -78,7 +81,7 @@ def align(
         The tables can't be aligned so; the message names columns, never values.
     """
     told_apart = _repeated(tree, entities, matches=matches)
-    walker = _Walker(workspace, tables, entities, told_apart, first_row)
+    walker = _Walker(workspace, tables, entities, hidden, told_apart, first_row)
     part = walker.part(tree)
     order = f" ORDER BY {', '.join(part.order)}" if part.order else ""
     physical = [*(column.physical for column in part.columns.values()), *part.carried]
@@ -102,6 +105,15 @@ Input: TypeAlias = "pa.Table | Stream"
 def count_rows(table: Input) -> int:
     """Return how many rows an input has."""
     return table.rows if isinstance(table, Stream) else table.num_rows
+
+
+def person_sql(column: str) -> str:
+    """Return SQL for whose a row is.
+
+    Rows that do not say it count as those of one person: a null would mean that they have nothing
+    of their input.
+    """
+    return f"coalesce(CAST({column} AS VARCHAR), '')"
 
 
 def _renamed(table: Input, names: list[str]) -> Input:
@@ -134,12 +146,14 @@ class _Walker:
         workspace: Workspace,
         tables: Mapping[str, Input],
         entities: Mapping[str, str],
+        hidden: Collection[str],
         counted: set[str],
         first_row: int,
     ) -> None:
         self._workspace = workspace
         self._tables = tables
         self._entities = entities
+        self._hidden = hidden
         self._counted = counted
         self._first_row = first_row
         self.persons: dict[str, int] = {}
@@ -156,13 +170,15 @@ class _Walker:
 
     def _input(self, name: str) -> Part:
         table = self._tables[name]
-        columns = {
+        named = {
             column: Column(self._workspace.name("c"), frozenset({name}))
             for column in table.schema.names
         }
-        physical = [column.physical for column in columns.values()]
-        if not physical:
+        aside = self._entities[name] if name in self._hidden else None
+        columns = {column: made for column, made in named.items() if column != aside}
+        if not columns:
             raise InvalidJob(f"input {name!r} has no columns")
+        physical = [column.physical for column in named.values()]
         relation = self._workspace.register(_renamed(table, physical))
         self.persons[name] = count_rows(table)
         person = None
@@ -171,8 +187,8 @@ class _Walker:
             entity = self._entities.get(name)
             if entity is None:
                 made = f"row_number() OVER () + {self._first_row}"
-            elif entity in columns:
-                made = columns[entity].physical
+            elif entity in named:
+                made = person_sql(named[entity].physical)
             else:
                 raise InvalidJob(
                     f"input {name!r} lacks column {entity[:80]!r}, by which people are counted",

@@ -1,7 +1,8 @@
 """``aggregate``: counts, sums and means in groups, by SQL.
 
 Reveals: the table that the query makes, without small groups, without numbers that few people
-shape, and without further ones from which those could be computed back. The query of the job is
+shape or make up, and without further ones from which those could be computed back; counts rounded
+where an owner asks for that. The query of the job is
 never run: what is run is written anew from its checked parts. Source: Hundepool et al.,
 *Statistical Disclosure Control* (2012), chapters 3 and 4; computed by DuckDB.
 """
@@ -17,6 +18,8 @@ import numpy as np
 import pyarrow as pa
 
 from clf_enclave._data import AlignedData
+from clf_enclave._disclosure import Disclosure
+from clf_enclave._dominance import Dominated, dominated
 from clf_enclave._operations._context import Context
 from clf_enclave._operations._outputs import Output
 from clf_enclave._preparation import expression_sources
@@ -26,7 +29,10 @@ from clf_sdk.expressions import Compiled, GroupQuery, Measure
 from clf_sdk.operations import Aggregate
 
 MOST_GROUPS = 100_000
+OUTPUT = "groups"
 _NUMBERS = ("integer", "number")
+_SUMS = ("sum", "avg")
+_COUNTS = ("count", "count_distinct")
 _SQL = {
     "count": "count({0})",
     "count_distinct": "count(DISTINCT {0})",
@@ -157,6 +163,26 @@ def _shaped_by_few(grouped: _Grouped, context: Context[Aggregate]) -> dict[str, 
     return shaped
 
 
+def _dominated(
+    grouped: _Grouped, query: GroupQuery, context: Context[Aggregate]
+) -> dict[str, Dominated]:
+    """Say for each argument that is summed in which groups few people make up the sum."""
+    found = {}
+    for measure in query.measures:
+        text = None if measure.of is None else measure.of.text
+        if text is None or text in found or measure.function not in _SUMS:
+            continue
+        held = dominated(
+            grouped.data,
+            grouped.arguments[text].sql,
+            keys=list(grouped.keys.values()),
+            rules=context.disclosure.rules.dominance,
+        )
+        if held is not None:
+            found[text] = held
+    return found
+
+
 def _hide(column: Any, hidden: Mask) -> pa.Array:
     values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return pa.array(
@@ -187,8 +213,10 @@ def run(context: Context[Aggregate]) -> dict[str, Output]:
     grouped = _grouped(context.data, query)
     data = grouped.data
     disclosure.check_group(data)
+    disclosure.note_checked(OUTPUT, "smallest_group", "complementary", "dominance", "round_counts")
     measured = [_measured(measure, grouped.arguments) for measure in query.measures]
-    found = grouped.query([data.fewest_people_sql(), *measured], data.relation)
+    counted = [_counted(measure, grouped.arguments) for measure in query.measures]
+    found = grouped.query([data.fewest_people_sql(), *measured, *counted], data.relation)
     if found.num_rows > MOST_GROUPS:
         raise InvalidJob(f"aggregate: the query makes more than {MOST_GROUPS:,} groups")
     width = len(query.keys)
@@ -201,16 +229,59 @@ def run(context: Context[Aggregate]) -> dict[str, Output]:
         counted = np.where(small, np.minimum(people, smallest - 1), people)
         return hidden_cells(keys, counted, smallest_group=smallest, overlap=overlap)
 
-    hidden = hidden_with(people < smallest)
+    small = people < smallest
+    hidden = hidden_with(small)
+    disclosure.note_small(
+        OUTPUT, people[small].tolist(), complementary=int((hidden & ~small).sum())
+    )
     shaped: Mapping[str, Mask] = {}
     if smallest > 1 and grouped.arguments:
         shaped = _shaped_by_few(grouped, context)
+    by_few = _dominated(grouped, query, context)
     columns: dict[str, Any] = dict(zip(query.keys, found.columns[:width], strict=True))
-    for measure, column in zip(query.measures, found.columns[width + 1 :], strict=True):
-        few = None if measure.of is None else shaped.get(measure.of.text)
-        shown = column
-        if few is not None and few.any():
-            shown = _hide(column, hidden_with(few | (people < smallest)))
+    values, counts = found.columns[width + 1 :][: len(measured)], found.columns[-len(counted) :]
+    for measure, column, of in zip(query.measures, values, counts, strict=True):
+        text = None if measure.of is None else measure.of.text
+        few = shaped.get(text or "", np.zeros_like(small))
+        over = by_few.get(text or "") if measure.function in _SUMS else None
+        unsafe = few if over is None else few | over.any
+        shown = _rounded(measure, column, of, disclosure)
+        if unsafe.any():
+            # Of sums that few people make up, too, others must not give them away.
+            hide = hidden_with(unsafe | small)
+            disclosure.note_small(OUTPUT, [smallest - 1] * int((few & ~hidden).sum()))
+            rest = hide & ~hidden & ~few
+            if over is not None:
+                at = over.any & rest
+                disclosure.note_dominated(OUTPUT, over.broken(at), int(at.sum()))
+                rest &= ~at
+            disclosure.note_complementary(OUTPUT, int(rest.sum()))
+            shown = _hide(shown, hide | unsafe)
         columns[measure.name] = shown
     table = pa.table({name: columns[name] for name in query.names})
-    return {"groups": table.filter(pa.array(~hidden))}
+    return {OUTPUT: table.filter(pa.array(~hidden))}
+
+
+def _counted(measure: Measure, arguments: Mapping[str, Compiled]) -> str:
+    return "count(*)" if measure.of is None else f"count({arguments[measure.of.text].sql})"
+
+
+def _rounded(measure: Measure, column: Any, counted: Any, disclosure: Disclosure) -> Any:
+    """Return a measure with its count rounded where owners ask for that.
+
+    A sum becomes the mean times the rounded count: else it would tell the count, as the sum of
+    ones does, or beside the mean.
+    """
+    if disclosure.rules.round_counts == 1 or measure.function not in (*_COUNTS, "sum"):
+        return column
+    values = column.to_pylist()
+    if measure.function in _COUNTS:
+        return pa.array([disclosure.shown_count(each) for each in values], pa.int64())
+    of = counted.to_pylist()
+    made = [
+        None if value is None or not count else value / count * disclosure.shown_count(count)
+        for value, count in zip(values, of, strict=True)
+    ]
+    if pa.types.is_integer(column.type):
+        return pa.array([None if each is None else round(each) for each in made], column.type)
+    return pa.array(made, column.type)

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from clf_enclave._data import AlignedData
+from clf_enclave._dominance import dominated
 from clf_enclave._operations._context import Context
 from clf_enclave._operations._outputs import Output
 from clf_enclave._operations._terms import is_number, is_text
@@ -59,6 +60,11 @@ def _moments(context: Context[Describe], column: _Column) -> dict[str, Any]:
         f"FROM {data.relation}"
     )
     moments = dict(zip(_MOMENTS, found, strict=False))
+    # The mean times the count is the sum.
+    held = dominated(data, value, rules=context.disclosure.rules.dominance)
+    if held is not None and held.any.any():
+        context.disclosure.note_dominated("columns", held.broken(held.any), len(_MOMENTS))
+        moments = dict.fromkeys(_MOMENTS)
     quantiles = found[-1]
     sides = ", ".join(
         f"{data.fewest_people_sql(f'{value} <= {edge!r}')}, "
@@ -68,6 +74,8 @@ def _moments(context: Context[Describe], column: _Column) -> dict[str, Any]:
     beside = data.workspace.one(f"SELECT {sides} FROM {data.relation}")  # noqa: S608 - the same
     for number, quantile in enumerate(chosen.quantiles):
         shown = context.disclosure.may_show(beside[2 * number : 2 * number + 2])
+        if not shown:
+            context.disclosure.note_small("columns", [min(beside[2 * number : 2 * number + 2])])
         moments[_quantile_name(quantile)] = quantiles[number] if shown else None
     return moments
 
@@ -89,10 +97,16 @@ def _describe_columns(context: Context[Describe], columns: Sequence[_Column]) ->
         )
         row: dict[str, Any] = {"column": column.name, "type": str(column.kind)}
         shown = disclosure.may_show([there, absent])
-        row["count"] = count if shown else None
-        row["missing"] = data.rows - count if shown else None
+        row["count"] = disclosure.shown_count(count) if shown else None
+        row["missing"] = disclosure.shown_count(data.rows - count) if shown else None
+        if not shown:
+            disclosure.note_small("columns", [min(there or absent, absent or there)] * 2)
         whole = shown and count and disclosure.may_show([spread])
-        taken = whole and is_number(column.kind) and not column.counted
+        numeric = is_number(column.kind) and not column.counted
+        taken = whole and numeric
+        if numeric and count and not whole:
+            few = [there, absent, spread or 0]
+            disclosure.note_small("columns", [min(each for each in few if each)] * len(names))
         row |= _moments(context, column) if taken else dict.fromkeys(names)
         described.append(row)
     kinds = {"column": pa.large_string(), "type": pa.large_string()}
@@ -112,7 +126,7 @@ def _unlike_sql(data: AlignedData, column: _Column) -> str:
 
 
 def _cells(
-    context: Context[Describe], columns: Sequence[_Column]
+    context: Context[Describe], columns: Sequence[_Column], output: str
 ) -> tuple[list[tuple[Any, ...]], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Count categories, or combinations of categories; say which cells stay hidden.
 
@@ -136,6 +150,10 @@ def _cells(
         smallest_group=disclosure.rules.smallest_group,
         overlap=any(each.physical is not None for each in data.persons),
     )
+    small = people < disclosure.rules.smallest_group
+    disclosure.note_small(
+        output, people[small].tolist(), complementary=int((hidden & ~small).sum())
+    )
     return categories, rows, hidden
 
 
@@ -157,13 +175,15 @@ def _count_categories(context: Context[Describe], columns: Sequence[_Column]) ->
     for column in columns:
         if not column.counted or not _check_categories(context, column):
             continue
-        categories, rows, hidden = _cells(context, [column])
+        categories, rows, hidden = _cells(context, [column], "categories")
+        total = context.disclosure.shown_count(context.data.rows)
         for (category,), count, hide in zip(categories, rows, hidden, strict=True):
             if not hide:
                 counted["column"].append(column.name)
                 counted["category"].append(_text(category))
-                counted["count"].append(int(count))
-                counted["share"].append(int(count) / context.data.rows)
+                shown = context.disclosure.shown_count(int(count))
+                counted["count"].append(shown)
+                counted["share"].append(shown / total if total else None)
     kinds = [pa.large_string(), pa.large_string(), pa.int64(), pa.float64()]
     return pa.table(
         {
@@ -190,12 +210,14 @@ def _correlate(context: Context[Describe], columns: Sequence[_Column]) -> pa.Tab
             f"{', '.join(counts)} FROM {data.relation}"
         )
         shown = disclosure.may_show(people)
+        if not shown:
+            disclosure.note_small("correlations", [min(each for each in people if each)] * 2)
         finite = together is not None and np.isfinite(together)
         found.append(
             {
                 "first": first.name,
                 "second": second.name,
-                "rows": number if shown else None,
+                "rows": disclosure.shown_count(number) if shown else None,
                 "correlation": together if shown and finite else None,
             }
         )
@@ -212,14 +234,14 @@ def _cross(context: Context[Describe], pair: Sequence[str]) -> list[dict[str, An
                 f"column {column.name!r} has too many different values for a cross-tabulation",
                 hint="bin it in the job's preparation, or allow more by most_categories",
             )
-    categories, rows, hidden = _cells(context, columns)
+    categories, rows, hidden = _cells(context, columns, "cross_tabulations")
     return [
         {
             "first": pair[0],
             "second": pair[1],
             "first_category": _text(category[0]),
             "second_category": _text(category[1]),
-            "count": int(count),
+            "count": context.disclosure.shown_count(int(count)),
         }
         for category, count, hide in zip(categories, rows, hidden, strict=True)
         if not hide
@@ -248,6 +270,9 @@ def run(context: Context[Describe]) -> dict[str, Output]:
     """
     chosen, data = context.parameters, context.data
     context.disclosure.check_group(data)
+    context.disclosure.note_checked("columns", "smallest_group", "dominance", "round_counts")
+    for counted in ("categories", "correlations", "cross_tabulations"):
+        context.disclosure.note_checked(counted, "smallest_group", "round_counts")
     names = data.columns if chosen.columns is None else list(chosen.columns)
     columns = [_column(data, name) for name in names]
     outputs: dict[str, Output] = {

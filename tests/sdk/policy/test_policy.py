@@ -13,7 +13,7 @@ import clf_sdk as clf
 from clf_sdk import filters
 from clf_sdk.attestation import EnclavePolicy
 from clf_sdk.errors import ConfigurationError, FormatTooNew, InvalidFilter, InvalidName
-from clf_sdk.policy import _document
+from clf_sdk.policy import RULES, _document
 from clf_testing.policies import POLICIES
 
 ENCLAVE = clf.EnclavePolicy(mrenclave="ab" * 32)
@@ -50,6 +50,11 @@ def test_defaults_are_the_strict_ones() -> None:
         "runs": 1,
         "expires": None,
         "smallest_group": 10,
+        "entity": None,
+        "dominance": None,
+        "round_counts": 1,
+        "output_rows": None,
+        "output_bytes": None,
         "row_level": [],
         "release": "at_once",
         "approval": "ask",
@@ -138,6 +143,15 @@ def test_policy_pins_an_enclave() -> None:
         ({"smallest_group": 0}, ConfigurationError),
         ({"smallest_group": -1}, ConfigurationError),
         ({"smallest_group": None}, ConfigurationError),
+        ({"entity": ""}, ConfigurationError),
+        ({"entity": ["id"]}, ConfigurationError),
+        ({"dominance": 50}, ConfigurationError),
+        ({"dominance": (0, 50)}, ConfigurationError),
+        ({"dominance": (1, 100)}, ConfigurationError),
+        ({"dominance": (1, 50, 2)}, ConfigurationError),
+        ({"round_counts": 0}, ConfigurationError),
+        ({"output_rows": 0}, ConfigurationError),
+        ({"output_bytes": 1.5}, ConfigurationError),
         ({"row_level": ["everybody"]}, ConfigurationError),
         ({"row_level": None}, ConfigurationError),
         ({"release": "never"}, ConfigurationError),
@@ -184,6 +198,10 @@ def test_rule_that_makes_no_sense_is_refused(
         {"expires": 1 << 60},
         {"smallest_group": 0},
         {"smallest_group": 2.5},
+        {"entity": 1},
+        {"dominance": [1, 50]},
+        {"dominance": {"largest": 1, "percent": 0}},
+        {"round_counts": 0},
         {"row_level": None},
         {"release": "now"},
         {"approval": None},
@@ -222,7 +240,7 @@ def test_expiry_is_one_moment_in_whatever_zone_it_was_written() -> None:
 
 def test_policy_is_shown_in_words_and_escaped() -> None:
     shown = policy(columns=["a<b>"], rows="\"a<b>\" = '<i>'", row_level=[ANALYST], runs=3)
-    assert str(shown).count("\n") == 11
+    assert str(shown).count("\n") == len(RULES) - 1
     assert "only where \"a<b>\" = '<i>'" in str(shown)
     assert "each approved job 3 times" in str(shown)
     assert "<i>" not in shown._repr_html_()

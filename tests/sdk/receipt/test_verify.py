@@ -571,7 +571,7 @@ def _under(
     statement = made.statement()
     predicate = statement["predicate"]
     predicate["aligned_rows"] = aligned_rows
-    predicate["disclosure"] = {"rules": RULES | rules, "row_level": list(of_people)}
+    predicate["disclosure"] = made.disclosure(*of_people, **rules)
     return made.seal(statement)
 
 
@@ -604,7 +604,7 @@ def test_rows_of_people_went_to_those_whom_every_owner_allows(made: HandmadeRun)
     statement = made.statement()
     predicate = statement["predicate"]
     predicate["owners"] = [made.proof(owner, rules=allowed) for owner in made.owners]
-    predicate["disclosure"] = {"rules": allowed, "row_level": ["fit"]}
+    predicate["disclosure"] = made.disclosure("fit", **allowed)
     receipt = made.verify(made.seal(statement))
     assert receipt.disclosure.row_level == ["fit"]
     assert "rows of single people in fit" in receipt.summary()

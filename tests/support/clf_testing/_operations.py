@@ -36,7 +36,15 @@ class MemoryStream(Stream):
 
 def demand(**changes: Any) -> Rules:
     """Return the rules of one owner; by default none limits."""
-    fields: dict[str, Any] = {"smallest_group": 1, "row_level": [], "release": "at_once"}
+    fields: dict[str, Any] = {
+        "smallest_group": 1,
+        "dominance": [],
+        "round_counts": 1,
+        "output_rows": None,
+        "output_bytes": None,
+        "row_level": [],
+        "release": "at_once",
+    }
     return Rules(**(fields | changes))
 
 

@@ -19,7 +19,15 @@ from clf_sdk.protocol import SESSION_SIGNATURE, JobDocument, canonical_json
 from clf_testing._jobs import MRENCLAVE, job_input, make_job
 from clf_testing._simulation import PROD_ID, SVN, Simulation
 
-RULES: dict[str, Any] = {"smallest_group": 5, "row_level": [], "release": "at_once"}
+RULES: dict[str, Any] = {
+    "smallest_group": 5,
+    "dominance": [],
+    "round_counts": 1,
+    "output_rows": None,
+    "output_bytes": None,
+    "row_level": [],
+    "release": "at_once",
+}
 _PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
 
@@ -105,6 +113,7 @@ class HandmadeRun:
                     "version": entry.version,
                     "source": None,
                     "columns": list(entry.columns or ()),
+                    "entity": None,
                     "manifest_bytes": 100,
                 }
                 for entry in granted
@@ -130,6 +139,15 @@ class HandmadeRun:
             "evidence": proved.to_json(),
             "session": session,
             "signature": _base64((signer or owner).sign(SESSION_SIGNATURE, session)),
+        }
+
+    def disclosure(self, *row_level: str, **rules: Any) -> dict[str, Any]:
+        """Return a report on all outputs from which nothing is hidden."""
+        checked = {"checked": ["smallest_group"], "suppressed": []}
+        return {
+            "rules": RULES | rules,
+            "row_level": list(row_level),
+            "outputs": [{"output": name} | checked for name in self.versions],
         }
 
     def statement(self) -> dict[str, Any]:
@@ -171,7 +189,7 @@ class HandmadeRun:
                     {"name": name, "version": version, "recipients": recipients}
                     for name, version in self.versions.items()
                 ],
-                "disclosure": {"rules": dict(RULES), "row_level": []},
+                "disclosure": self.disclosure(),
             },
         }
 
