@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import clf_sdk as clf
-from clf_enclave import _run
+from clf_enclave import _owners, _run
 from clf_enclave._alignment import align
 from clf_enclave._operations import Context
 from clf_enclave._run import EnclaveRun
@@ -117,7 +117,7 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What servers answer, in turn: rules, or an error."""
     answers: list[Any] = []
 
-    def open_session(_identity: object, endpoint: Endpoint) -> Any:
+    def open_session(_identity: object, endpoint: Endpoint, **_secrets: object) -> Any:
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -130,8 +130,8 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         opened.__dict__.update(session=session, endpoint=endpoint, keys=keys)
         return opened
 
-    monkeypatch.setattr(_run, "open_session", open_session)
-    monkeypatch.setattr(_run, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(_owners, "open_session", open_session)
+    monkeypatch.setattr(_owners, "_PAUSE_SECONDS", 0.0)
     return answers
 
 
@@ -241,7 +241,7 @@ def test_run_does_not_wait_for_ever(
     begin: Callable[..., tuple[EnclaveRun, list[str]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_run, "_MOST_ATTEMPTS", 3)
+    monkeypatch.setattr(_owners, "_MOST_ATTEMPTS", 3)
     sessions += [NotReady("soon") for _ in range(4)]
     run, events = begin("0a" * 32)
     with pytest.raises(NotReady):
