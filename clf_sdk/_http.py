@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import requests
+import urllib3
+from urllib3.util.ssl_ import create_urllib3_context
 
 from clf_sdk.errors import (
     DeadlineExceeded,
@@ -19,6 +21,7 @@ from clf_sdk.errors import (
     TransportError,
 )
 from clf_sdk.protocol import Document, Profile, error_from_problem, parse_json
+from clf_sdk.tls import with_closing_sockets
 
 _TIMEOUT_SECONDS = (10.0, 120.0)
 _MOST_ANSWER_BYTES = 1 << 30
@@ -26,7 +29,29 @@ _PIECE_BYTES = 1 << 20
 _DocumentT = TypeVar("_DocumentT", bound=Document)
 
 
-class _PinnedAdapter(requests.adapters.HTTPAdapter):
+class _HttpsConnection(urllib3.connection.HTTPSConnection):
+    def connect(self) -> None:
+        # A context of its own for each connection, as urllib3 makes it: authorities change.
+        self.ssl_context = with_closing_sockets(create_urllib3_context())
+        super().connect()
+
+
+class _HttpsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _HttpsConnection
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """Leaves no socket open when a server dies while a client connects."""
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options)
+        self.poolmanager.pool_classes_by_scheme = {
+            **self.poolmanager.pool_classes_by_scheme,
+            "https": _HttpsPool,
+        }
+
+
+class _PinnedAdapter(_Adapter):
     """Connects only where exactly one certificate is shown, beside what TLS checks of it."""
 
     def __init__(self, certificate: str) -> None:
@@ -65,6 +90,8 @@ class HttpClient:
         self._strange.trust_env = False
         self._strange.verify = path
         sessions = (self._session, self._bulk, self._strange)
+        for session in sessions:
+            session.mount("https://", _Adapter())
         self._cleanup = weakref.finalize(self, _close, sessions, path)
 
     def close(self) -> None:

@@ -35,8 +35,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--rounds",
         type=int,
-        default=20,
-        help="how often a server is stopped or killed while uploads arrive",
+        default=6,
+        help="how often a server is stopped or killed while uploads arrive, and while jobs run",
     )
 
 

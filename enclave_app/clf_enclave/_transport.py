@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from clf_sdk.errors import DeadlineExceeded, InvalidInput, ServerError, TransportError
 from clf_sdk.protocol import Endpoint, error_from_problem, parse_json
+from clf_sdk.tls import with_closing_sockets
 
 _TIMEOUT_SECONDS = 60.0
 _MOST_ANSWER_BYTES = 64 << 20
@@ -31,7 +32,7 @@ def _tls_context(ca: str) -> ssl.SSLContext:
     except (ssl.SSLError, ValueError) as error:
         raise InvalidInput("the endpoint's certificate authority is not PEM") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    return context
+    return with_closing_sockets(context)
 
 
 class _OneWrite:

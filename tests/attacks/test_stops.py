@@ -1,7 +1,8 @@
-"""Servers that are stopped or killed at random moments, again and again, while uploads arrive."""
+"""Servers that are stopped or killed at random moments, again and again, in uploads and runs."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import signal
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import httpx2 as httpx
 import pyarrow as pa
@@ -23,10 +24,12 @@ import requests
 
 import clf_sdk as clf
 import clf_testing
+from clf_enclave._run import EnclaveRun
 from clf_sdk._server_process import ServerProcess, free_port
+from clf_sdk.attestation import TrustAnchor
 from clf_sdk.audit import RemoteLog
-from clf_sdk.errors import ClfError
-from clf_sdk.protocol import Profile
+from clf_sdk.errors import ClfError, RunRefused
+from clf_sdk.protocol import JobDocument, JobRecord, Profile
 from clf_server._provision import create_server
 from clf_testing import (
     HandmadeEnclave,
@@ -34,8 +37,10 @@ from clf_testing import (
     Simulation,
     admit,
     agree,
+    endpoint_of,
     job_input,
     make_job,
+    run_request,
     the_analyst,
 )
 
@@ -147,6 +152,95 @@ def test_nothing_that_was_confirmed_is_lost_whenever_a_server_stops(
     os.kill(pid, signal.SIGTERM)
     assert zygote.wait() == 0
     assert shares > 0
+
+
+def test_runs_are_counted_and_delivered_once_whenever_a_server_stops(
+    clinic: tuple[Zygote, Path, int],
+    simulation: Simulation,
+    numbers: pa.Table,
+    request: pytest.FixtureRequest,
+) -> None:
+    zygote, directory, port = clinic
+    rounds, chance = request.config.getoption("rounds"), random.Random(8)  # noqa: S311 - a test's
+    owner, reader = Profile.load(directory / "owner.profile.json"), clf.Identity.create()
+    analyst = admit(directory, the_analyst().public, label="analyst")
+    pid = zygote.start(port)
+    connection = clf.connect(owner)
+    clf.share(numbers, name="plans", policy=simulation.policy_with(), to=connection)
+    job = make_job([job_input(owner.server, "plans")], recipients=[reader.public])
+    agree(job, owner=owner, analyst=analyst)
+    anchor = TrustAnchor.insecure_simulation(simulation.anchor)
+    granted: set[str] = set()
+    delivered: dict[str, str] = {}
+    for _ in range(2):  # the first one also loads what it needs
+        wanted, started = run_request(job, [endpoint_of(owner)]), time.monotonic()
+        EnclaveRun(wanted, simulation.provider(), _Granted(wanted.run, granted)).execute()
+        delivered[wanted.run] = ""
+        seconds = time.monotonic() - started  # of a run that nobody disturbs, on this machine
+    tried, wanted = set(delivered), run_request(job, [endpoint_of(owner)])
+    for _ in range(rounds):
+        how = chance.choice([signal.SIGKILL, signal.SIGTERM])
+        killer = threading.Timer(chance.random() * 1.5 * seconds, os.kill, (pid, how))
+        killer.start()
+        try:
+            while True:
+                tried.add(wanted.run)
+                EnclaveRun(wanted, simulation.provider(), _Granted(wanted.run, granted)).execute()
+                delivered[wanted.run] = ""
+                wanted = run_request(job, [endpoint_of(owner)])
+        except RunRefused:
+            # Outputs lie there, or three other enclaves have taken the run over: begin anew.
+            wanted = run_request(job, [endpoint_of(owner)])
+        except ClfError:
+            pass  # the next enclave takes the run over
+        killer.join()
+        connection.close()
+        assert zygote.wait() == (-how if how == signal.SIGKILL else 0)
+
+        pid = zygote.start(port)
+        connection = clf.connect(owner)
+        _check_counts(connection, job, granted=granted, tried=tried)
+        for run, before in list(delivered.items())[-3:]:  # the others were looked at before
+            receipt = connection.receipt(run)
+            assert not before or before == digest_of(receipt)
+            delivered[run] = digest_of(receipt)
+    for run in chance.sample(sorted(delivered), min(5, len(delivered))):
+        result = clf.fetch(run, connections=[connection], identity=reader, anchor=anchor)
+        assert set(result.outputs) == {"coefficients", "fit"}
+        assert digest_of(connection.receipt(run)) == delivered[run]
+    RemoteLog(connection.http, connection.server).verify()
+    connection.close()
+    os.kill(pid, signal.SIGTERM)
+    assert zygote.wait() == 0
+
+
+def _check_counts(
+    connection: clf.Connection, job: JobDocument, *, granted: set[str], tried: set[str]
+) -> None:
+    """What an enclave was told is durable, and each run took one from the count, once."""
+    logged = RemoteLog(connection.http, connection.server).tail(100_000)
+    opened = [entry.details for entry in logged if entry.event == "session.granted"]
+    numbers = {details["run"]: details["number"] for details in opened}
+    assert granted <= set(numbers) <= tried
+    assert sorted(numbers.values()) == list(range(1, len(numbers) + 1))
+    status = connection.http.ask(JobRecord, "GET", f"/v1/jobs/{job.digest}").status
+    assert status.runs_used == len(numbers)
+
+
+@dataclass
+class _Granted:
+    """Reports of an enclave: notes the run when a session was granted to it."""
+
+    run: str
+    granted: set[str]
+
+    def __call__(self, event: str, _details: dict[str, Any]) -> None:
+        if event == "session":
+            self.granted.add(self.run)
+
+
+def digest_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _name(number: int) -> str:
