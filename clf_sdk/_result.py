@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import pyarrow as pa
 
 from clf_sdk._cards import Identifier, Shown, card, frame_html, grid, text
-from clf_sdk._figures import FIGURES, figure_of, new_axes
+from clf_sdk._figures import FIGURES, Figure, figures_of
 from clf_sdk._not_picklable import NotPicklable
 from clf_sdk._result_table import for_paper
 from clf_sdk.errors import NotFound
@@ -134,13 +134,40 @@ class Result(NotPicklable):
     def _confidence(self) -> object:
         return self.receipt.job.operation.parameters.get("confidence")
 
-    def plot(self, output: str | None = None, *, ax: Axes | None = None) -> Axes:
+    def _figure(self, output: str | None, kind: str | None) -> tuple[str, Figure]:
+        names = list(self.outputs) if output is None else [output]
+        fitting = [
+            (name, figure)
+            for name in names
+            for figure in figures_of(self.to_arrow(name).column_names)
+        ]
+        for name, figure in fitting:
+            if kind in (None, figure.kind):
+                return name, figure
+        known = [f"plot({name!r}, kind={figure.kind!r})" for name, figure in fitting]
+        asked = "figure" if kind is None else f"figure of kind {kind!r}"
+        raise NotFound(
+            f"there is no {asked} for {', '.join(names)}",
+            hint=f"there is: {', '.join(known)}"
+            if known
+            else "to_pandas() returns the numbers; there are figures of the kinds "
+            + ", ".join(each.kind for each in FIGURES),
+        )
+
+    def plot(
+        self, output: str | None = None, *, kind: str | None = None, ax: Axes | None = None
+    ) -> Axes:
         """Draw an output, for example the coefficients of a model as a forest plot.
 
         Parameters
         ----------
         output
             Name of the output; by default the first one that can be drawn.
+        kind
+            What to draw: ``forest``, ``roc``, ``precision_recall``, ``calibration``,
+            ``cross_validation``, ``importance``, ``survival``, ``profiles`` of clusters, ``scree``,
+            ``loadings``, ``correlations``, ``histogram`` of categories, ``quantiles``. By default
+            what fits the output; a ``curve`` is drawn as ``roc``.
         ax
             Where to draw; by default on axes of their own.
 
@@ -152,22 +179,12 @@ class Result(NotPicklable):
         Raises
         ------
         NotFound
-            There is no such output, or there is no figure for it.
+            There is no such output, or no such figure for it.
+        ConfigurationError
+            matplotlib is not installed.
         """
-        names = list(self.outputs) if output is None else [output]
-        for name in names:
-            figure = figure_of(self.to_arrow(name).column_names)
-            if figure is not None:
-                break
-        else:
-            raise NotFound(
-                f"there is no figure for {', '.join(names)}",
-                hint="to_pandas() returns the numbers; there are figures for: "
-                + ", ".join(each.name for each in FIGURES),
-            )
-        frame = self.to_pandas(name)
-        axes = new_axes(len(frame)) if ax is None else ax
-        figure.draw(frame, axes)
+        name, figure = self._figure(output, kind)
+        axes = figure.draw(self.to_pandas(name), ax)
         title = f"{self.receipt.job.name}: {name}"
         if self.mode == "simulation":
             axes.set_title(f"{title}\n{_SIMULATION}", color="#a30021", fontsize="medium")

@@ -1,14 +1,14 @@
 """Figures of results: what can be drawn is told by the columns of an output.
 
-A figure is a module of its own: it says which columns it needs, and draws them on matplotlib axes.
-Adding one touches nothing but the list below.
+A figure is a module of its own: it says how large it is, and draws on matplotlib axes. Adding one
+touches nothing but the list below.
 """
 
 from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clf_sdk.errors import ConfigurationError
 
@@ -23,48 +23,68 @@ class Figure:
 
     Attributes
     ----------
-    name
+    kind
         What it is called.
     columns
         The columns that an output must have to be drawn like this.
     module
-        Module with ``draw(frame, axes)``.
+        Module with ``size(frame)``, in inches, and ``draw(frame, axes)``.
     """
 
-    name: str
+    kind: str
     columns: frozenset[str]
     module: str
 
-    def draw(self, frame: pd.DataFrame, axes: Axes) -> None:
-        """Draw an output that has these columns."""
-        importlib.import_module(f"clf_sdk._figures.{self.module}").draw(frame, axes)
+    def _module(self) -> Any:
+        return importlib.import_module(f"clf_sdk._figures.{self.module}")
 
+    def draw(self, frame: pd.DataFrame, axes: Axes | None = None) -> Axes:
+        """Draw an output that has these columns, by default on axes of their own.
+
+        Raises
+        ------
+        ConfigurationError
+            matplotlib is not installed.
+        """
+        module = self._module()
+        if axes is None:
+            axes = _new_axes(module.size(frame))
+        module.draw(frame, axes)
+        axes.spines[["top", "right"]].set_visible(False)
+        return axes
+
+
+_RATES = frozenset({"true_positive_rate", "false_positive_rate", "precision"})
 
 FIGURES = (
-    Figure("forest plot", frozenset({"term", "coefficient", "ci_low", "ci_high"}), "_forest"),
+    Figure("forest", frozenset({"term", "coefficient"}), "_forest"),
+    Figure("roc", _RATES, "_roc"),
+    Figure("precision_recall", _RATES, "_precision_recall"),
+    Figure("calibration", frozenset({"predicted", "observed", "rows"}), "_calibration"),
+    Figure("cross_validation", frozenset({"strength", "mean_roc_auc"}), "_cross_validation"),
+    Figure("importance", frozenset({"column", "gain"}), "_importance"),
+    Figure("survival", frozenset({"group", "time", "survival"}), "_survival"),
+    Figure("profiles", frozenset({"cluster", "column", "mean"}), "_profiles"),
+    Figure("scree", frozenset({"component", "share", "share_so_far"}), "_scree"),
+    Figure("loadings", frozenset({"component", "column", "loading"}), "_loadings"),
+    Figure("correlations", frozenset({"first", "second", "correlation"}), "_correlations"),
+    Figure("histogram", frozenset({"column", "category", "count"}), "_histogram"),
+    Figure("quantiles", frozenset({"column", "mean", "std", "q25", "q50", "q75"}), "_quantiles"),
 )
+"""Where several fit an output, the first one is drawn by default."""
 
 
-def figure_of(columns: list[str]) -> Figure | None:
-    """Return the figure that fits some columns best; None when there is none."""
-    found = [figure for figure in FIGURES if figure.columns <= set(columns)]
-    return max(found, key=lambda figure: len(figure.columns), default=None)
+def figures_of(columns: list[str]) -> list[Figure]:
+    """Return the figures that an output with some columns can be drawn as."""
+    return [figure for figure in FIGURES if figure.columns <= set(columns)]
 
 
-def new_axes(lines: int) -> Axes:
-    """Return axes of their own, high enough for some lines.
-
-    Raises
-    ------
-    ConfigurationError
-        matplotlib is not installed.
-    """
+def _new_axes(size: tuple[float, float]) -> Axes:
     try:
         import matplotlib.pyplot as plt  # noqa: PLC0415 - heavy, and not always installed
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             "figures need matplotlib", hint="pip install 'clf-sdk[notebook]'"
         ) from error
-    height = min(max(2.5, 0.35 * lines + 1.2), 20)
-    _, axes = plt.subplots(figsize=(7, height), layout="constrained")
+    _, axes = plt.subplots(figsize=size, layout="constrained")
     return axes

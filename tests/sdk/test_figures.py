@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -11,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 import clf_sdk as clf
+from clf_sdk._figures import FIGURES
 from clf_sdk.errors import NotFound
 from clf_sdk.protocol import Mode
 from clf_sdk.receipt import SignedReceipt, VerifiedReceipt
@@ -70,13 +73,40 @@ def test_figure_of_a_simulation_says_so(simulation: Simulation) -> None:
     assert "INSECURE SIMULATION" in axes.get_title()
 
 
+def test_documentation_and_docstring_name_every_kind() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
+    table = page.partition("## Figures")[2].partition("\n## ")[0]
+    named = [re.findall(r"`(\w+)`", line.split("|")[1]) for line in table.split("\n| `")[1:]]
+    assert [kind for kinds in named for kind in kinds] == [figure.kind for figure in FIGURES]
+    docstring = clf.Result.plot.__doc__ or ""
+    assert [each.kind for each in FIGURES if f"``{each.kind}``" not in docstring] == []
+
+
 def test_what_can_not_be_drawn_is_told(simulation: Simulation) -> None:
     result = _result(simulation, "dcap", fit=pa.table({"rows": [5]}))
     with pytest.raises(NotFound, match="no figure for fit") as caught:
         result.plot()
-    assert "forest plot" in str(caught.value)
+    assert "forest, roc" in str(caught.value)
     with pytest.raises(NotFound, match="no output 'other'"):
         result.plot("other")
+
+
+def test_kind_chooses_among_figures_of_an_output(simulation: Simulation) -> None:
+    rates = {"true_positive_rate": [0.5, 1.0], "false_positive_rate": [0.2, 1.0]}
+    curve = pa.table({**rates, "precision": [0.9, 0.6]})
+    result = _result(simulation, "dcap", coefficients=COEFFICIENTS, curve=curve)
+    assert result.plot("curve").get_xlabel() == "false positive rate"
+    assert result.plot(kind="precision_recall").get_ylabel() == "precision"
+    with pytest.raises(NotFound, match="no figure of kind 'survival' for curve") as caught:
+        result.plot("curve", kind="survival")
+    assert "plot('curve', kind='roc'), plot('curve', kind='precision_recall')" in str(caught.value)
+
+
+def test_html_has_hazard_ratios_with_their_intervals(simulation: Simulation) -> None:
+    hazards = COEFFICIENTS.append_column("hazard_ratio", pa.array([2.7183, 0.6065]))
+    html = _result(simulation, "dcap", coefficients=hazards)._repr_html_()
+    assert "hazard ratio" in html
+    assert "[2.2255, 3.3201]" in html
 
 
 def test_html_has_intervals_and_small_probabilities_as_papers_do(simulation: Simulation) -> None:
