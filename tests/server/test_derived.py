@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 import clf_sdk as clf
+from clf_sdk import filters
 from clf_sdk.errors import KeyNotGranted, NotReady, SealBroken, StorageFull
 from clf_sdk.filters import FilterRun, RowFilter
 from clf_sdk.policy import RULES
@@ -285,7 +286,7 @@ def test_many_sessions_at_once_derive_once(
             runs.append(row_filter.canonical)
             super().__init__(row_filter, schema)
 
-    monkeypatch.setattr(_derived, "FilterRun", Counted)
+    monkeypatch.setattr(filters, "FilterRun", Counted)
     with ThreadPoolExecutor(8) as pool:
         opened = list(pool.map(lambda _: ask("id").open().session.inputs[0], range(8)))
     assert len({entry.version for entry in opened}) == 1
@@ -314,7 +315,7 @@ class _Held(FilterRun):
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     monkeypatch.setattr(_Held, "go", threading.Event())
-    monkeypatch.setattr(_derived, "FilterRun", _Held)
+    monkeypatch.setattr(filters, "FilterRun", _Held)
     return _Held.go
 
 
