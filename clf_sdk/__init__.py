@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         KMeans,
         LogisticRegression,
         Python,
+        Score,
         Survival,
     )
     from clf_sdk.policy import Policy
@@ -71,6 +72,7 @@ __all__ = [
     "Releases",
     "Result",
     "Run",
+    "Score",
     "SharedTable",
     "Submission",
     "Survival",
@@ -105,6 +107,7 @@ _HOME = {
     "LogisticRegression": "operations",
     "PCA": "operations",
     "Python": "operations",
+    "Score": "operations",
     "Survival": "operations",
     "GLM": "operations",
     "ClfError": "errors",

@@ -113,7 +113,11 @@ def _opened(sealed: Sequence[SealedMessage], identity: Identity, info: dict[str,
             return identity.open(entry.to_json(), info=info)
         except SealBroken:
             continue  # sealed to another recipient
-    raise SealBroken(
+    raise _not_mine()
+
+
+def _not_mine() -> SealBroken:
+    return SealBroken(
         "this result was not sealed to your identity",
         hint="fetch with the identity that the job names as a recipient",
     )
@@ -210,7 +214,7 @@ def fetch(
     timeout_seconds: float | None = None,
     progress: bool | None = None,
 ) -> Result:
-    """Fetch, verify and decrypt the outputs of a run.
+    """Fetch, verify and decrypt the outputs of a run that are for this person.
 
     All owners of the job must hold the same results and the same receipt, and the receipt must
     hold: nothing is decrypted before.
@@ -286,6 +290,10 @@ def fetch(
     _check_connected(receipt.job.servers(), given)
     _check_outputs(receipt, outputs)
     mine = Identity.mine() if identity is None else identity
+    for_me = {output.name for output in receipt.outputs if mine.id in output.recipients}
+    if not for_me:
+        raise _not_mine()
+    outputs = [each for each in outputs if each.envelope.output in for_me]
     shares = all_shares(
         outputs, given, wait=wait, timeout_seconds=timeout_seconds, progress=progress
     )

@@ -100,6 +100,8 @@ class Job:
         analyst: Identity | PublicIdentity | None = None,
         recipients: Sequence[Identity | PublicIdentity] | None = None,
     ) -> None:
+        from clf_sdk.operations import output_recipients  # noqa: PLC0415 - who makes a job has it
+
         check_name(name, what="a job")
         tables = (
             dict(inputs) if isinstance(inputs, Mapping) else {table.name: table for table in inputs}
@@ -109,7 +111,8 @@ class Job:
                 "a job needs inputs with distinct names",
                 hint="name them with a dictionary: inputs={'clinic': table, …}",
             )
-        tree = _tree(list(tables), on, align)
+        beside = operation.inputs_beside()
+        tree = _tree([alias for alias in tables if alias not in beside], on, align)
         keys = _keys_of_inputs(tree)
         asking = _public(Identity.mine() if analyst is None else analyst)
         readers = [asking] if recipients is None else [_public(who) for who in recipients]
@@ -133,6 +136,8 @@ class Job:
             )
         except ValueError as error:
             raise _invalid(error) from None
+        for output in operation.row_level_outputs():
+            output_recipients(document, operation, output)
         connections = {table.connection.server: table.connection for table in tables.values()}
         object.__setattr__(self, "document", document)
         object.__setattr__(

@@ -13,7 +13,7 @@ from clf_sdk._figures import FIGURES, Figure, figures_of
 from clf_sdk._not_picklable import NotPicklable
 from clf_sdk._result_table import for_paper
 from clf_sdk.errors import NotFound
-from clf_sdk.protocol import Mode
+from clf_sdk.protocol import Mode, canonical_json
 from clf_sdk.receipt import VerifiedReceipt
 
 if TYPE_CHECKING:
@@ -107,6 +107,32 @@ class Result(NotPicklable):
         found = self._find(output)
         whole: dict[str, Any] = found.to_pydict() if isinstance(found, pa.Table) else dict(found)
         return whole
+
+    def model(self, output: str = "model") -> pa.Table:
+        """Return a model as a table that can be shared, and then be an input of `Score`.
+
+        Parameters
+        ----------
+        output
+            Name of the output that is the model.
+
+        Returns
+        -------
+        pa.Table
+            One row: the model's ``document``, and the ``run``, ``output`` and ``version`` that a
+            receipt names.
+
+        Raises
+        ------
+        NotFound
+            There is no such output, or it is no model.
+        """
+        found = self._find(output)
+        if isinstance(found, pa.Table) or "model" not in found:
+            raise NotFound(f"output {output!r} is no model", hint="models are documents")
+        version = next(each.version for each in self.receipt.outputs if each.name == output)
+        row = {"run": self.run, "output": output, "version": version}
+        return pa.Table.from_pylist([{"document": canonical_json(found).decode(), **row}])
 
     def to_pandas(self, output: str | None = None) -> pd.DataFrame:
         """Return an output as a data frame.

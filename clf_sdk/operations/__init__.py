@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from clf_sdk.errors import InvalidJob
 from clf_sdk.operations._parameters import Columns, Parameters
+from clf_sdk.operations._recipients import output_recipients
 
 if TYPE_CHECKING:
     from clf_sdk.operations._aggregate import Aggregate
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from clf_sdk.operations._logistic_regression import LogisticRegression
     from clf_sdk.operations._pca import PCA
     from clf_sdk.operations._python import Python
+    from clf_sdk.operations._score import Score
     from clf_sdk.operations._survival import Survival
+    from clf_sdk.protocol import JobDocument
 
 __all__ = [
     "GLM",
@@ -37,8 +40,11 @@ __all__ = [
     "LogisticRegression",
     "Parameters",
     "Python",
+    "Score",
     "Survival",
+    "output_recipients",
     "parameters_class",
+    "parameters_of",
 ]
 
 OPERATIONS: Mapping[str, str] = {
@@ -50,6 +56,7 @@ OPERATIONS: Mapping[str, str] = {
     "logistic_regression": "LogisticRegression",
     "pca": "PCA",
     "python": "Python",
+    "score": "Score",
     "survival": "Survival",
 }
 """Class of the parameters of each operation; it is imported when it is used."""
@@ -69,6 +76,18 @@ def parameters_class(name: str) -> type[Parameters]:
     module = importlib.import_module(f"{__name__}._{name}")
     found: type[Parameters] = getattr(module, OPERATIONS[name])
     return found
+
+
+def parameters_of(job: JobDocument) -> Parameters | None:
+    """Return the parameters of a job's operation; None where it is none of these operations.
+
+    Raises
+    ------
+    InvalidJob
+        They are not this operation's.
+    """
+    name = job.operation.name
+    return parameters_class(name).parse(job.operation.parameters) if name in OPERATIONS else None
 
 
 def __getattr__(name: str) -> Any:

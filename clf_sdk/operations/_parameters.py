@@ -65,6 +65,14 @@ class Parameters(Document):
         """Return the names of the outputs that hold rows of single people."""
         return frozenset()
 
+    def inputs_beside(self) -> frozenset[str]:
+        """Return the names of the inputs that are not aligned, but taken as they are."""
+        return frozenset()
+
+    def only_recipient(self, output: str) -> str | None:  # noqa: ARG002 - of no output, here
+        """Return the identity id of the only recipient of an output; None: all of the job's."""
+        return None
+
 
 def _invalid(operation: str, error: ValidationError) -> InvalidJob:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]

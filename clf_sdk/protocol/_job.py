@@ -108,7 +108,9 @@ class JobDocument(Document):
     def _check_align(self) -> None:
         if any(depth > MOST_DEPTH for _, depth in walk(self.align)):
             raise ValueError(f"the alignment is nested deeper than {MOST_DEPTH}")
-        if sorted(inputs_of(self.align)) != sorted(entry.name for entry in self.inputs):
+        beside = self._inputs_beside()
+        aligned = [entry.name for entry in self.inputs if entry.name not in beside]
+        if sorted(inputs_of(self.align)) != sorted(aligned):
             raise ValueError("the alignment must use each input exactly once")
         columns = {entry.name: entry.columns for entry in self.inputs}
         for node, _ in walk(self.align):
@@ -123,6 +125,15 @@ class JobDocument(Document):
                     raise ValueError(
                         f"input {member.of.input} lacks {len(missing)} of the key columns"
                     )
+
+    def _inputs_beside(self) -> set[Any]:
+        """Return the inputs that are not aligned: the model of ``score``."""
+        if self.operation.name != "score":
+            return set()
+        model = self.operation.parameters.get("model")
+        if model not in [entry.name for entry in self.inputs]:
+            raise ValueError("the model of score must be one of the inputs")
+        return {model}
 
     def servers(self) -> list[str]:
         """Server ids of the owners, in order of first appearance."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from clf_sdk.attestation import Binding, Evidence
 from clf_sdk.errors import (
     BindingMismatch,
+    InvalidJob,
     OwnersMismatch,
     ReceiptInconsistent,
     ServerIdentityMismatch,
@@ -139,9 +140,23 @@ def _check_outputs(statement: ReceiptStatement) -> None:
         raise ReceiptInconsistent("the statement's subjects are not the outputs")
     if len({name for name, _ in outputs}) != len(outputs):
         raise ReceiptInconsistent("an output is named twice")
-    recipients = [recipient.digest for recipient in predicate.job.recipients]
+    from clf_sdk.operations import output_recipients, parameters_of  # noqa: PLC0415 - heavy
+
+    try:
+        parameters = parameters_of(predicate.job)
+        expected = {
+            output.name: [
+                recipient.digest
+                for recipient in output_recipients(predicate.job, parameters, output.name)
+            ]
+            for output in predicate.outputs
+        }
+    except InvalidJob as error:
+        raise ReceiptInconsistent(
+            f"the job says of no output who gets it: {error.message}"
+        ) from None
     for output in predicate.outputs:
-        if output.recipients != recipients:
+        if output.recipients != expected[output.name]:
             raise ReceiptInconsistent(
                 f"output {output.name!r} went to others than the job's recipients"
             )

@@ -75,13 +75,18 @@ def compute(
     """
     parameters = read_parameters(job.operation.name, job.operation.parameters)
     started = time.perf_counter()
+    apart = parameters.inputs_beside()
+    beside = {name: _whole(tables[name]) for name in apart}
+    tables = {name: table for name, table in tables.items() if name not in apart}
     aligned = _align(job, tables, workspace, disclosure)
     disclosure.check_group(aligned.data)
     report("aligned", {"seconds": time.perf_counter() - started})
     started = time.perf_counter()
     data = prepare(aligned.data, job.prepare, disclosure)
     disclosure.check_group(data)
-    outputs = run_operation(parameters, data, disclosure, secret=secret, rehearsal=rehearsal)
+    outputs = run_operation(
+        parameters, data, disclosure, secret=secret, beside=beside, rehearsal=rehearsal
+    )
     if job.match_report:
         if MATCH_REPORT in outputs:
             raise InvalidJob(f"the operation has an output {MATCH_REPORT!r} of its own")
@@ -94,6 +99,12 @@ def compute(
         "computed", {"operation": parameters.operation, "seconds": time.perf_counter() - started}
     )
     return outputs, disclosure.shown_count(aligned.data.rows)
+
+
+def _whole(table: Input) -> pa.Table:
+    return (
+        pa.Table.from_batches(table.batches(), table.schema) if isinstance(table, Stream) else table
+    )
 
 
 def _align(

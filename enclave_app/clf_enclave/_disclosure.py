@@ -8,6 +8,7 @@ from typing import Literal, NoReturn, TypeAlias
 
 from clf_enclave._data import AlignedData
 from clf_sdk.errors import PolicyRefused
+from clf_sdk.operations import output_recipients, parameters_of
 from clf_sdk.protocol import (
     DisclosureReport,
     Dominance,
@@ -96,13 +97,14 @@ class Disclosure:
         PolicyRefused
             A recipient may not have them.
         """
-        if not row_level:
-            return
-        allowed = set(self.rules.row_level)
-        if any(recipient.digest not in allowed for recipient in job.recipients):
+        allowed, parameters = set(self.rules.row_level), parameters_of(job)
+        for output in sorted(row_level):
+            recipients = output_recipients(job, parameters, output)
+            if all(recipient.digest in allowed for recipient in recipients):
+                continue
             raise PolicyRefused(
-                f"output {min(row_level)!r} holds rows of single people, which not every owner "
-                "gives out to every recipient of the job",
+                f"output {output!r} holds rows of single people, which not every owner "
+                "gives out to every recipient of it",
                 rule="row_level",
                 hint="name only recipients that all owners allow, or choose another operation",
             )

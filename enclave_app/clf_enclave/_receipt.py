@@ -8,6 +8,7 @@ from clf_enclave._results import SealedOutput
 from clf_enclave._session import OpenSession, RunIdentity
 from clf_enclave._transport import control_channel
 from clf_sdk.attestation import parse_quote
+from clf_sdk.operations import output_recipients, parameters_of
 from clf_sdk.protocol import (
     DisclosureReport,
     MeasuredProgram,
@@ -48,7 +49,7 @@ def make_receipt(
     job = identity.job
     proofs = [sessions[server] for server in job.servers()]
     quote = parse_quote(proofs[0].evidence.quote)
-    recipients = [recipient.digest for recipient in job.recipients]
+    parameters = parameters_of(job)
     predicate = ReceiptPredicate(
         clf=1,
         type="receipt",
@@ -78,7 +79,12 @@ def make_receipt(
             ReceiptOutput(
                 name=output.signed.envelope.output,
                 version=output.signed.envelope.version,
-                recipients=recipients,
+                recipients=[
+                    recipient.digest
+                    for recipient in output_recipients(
+                        job, parameters, output.signed.envelope.output
+                    )
+                ],
             )
             for output in outputs
         ],

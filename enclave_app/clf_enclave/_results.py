@@ -12,6 +12,7 @@ from clf_enclave._operations import Output
 from clf_enclave._session import OpenSession, RunIdentity
 from clf_enclave._transport import control_channel
 from clf_sdk.keys import KEY_BYTES, PublicKey, derive_output_key
+from clf_sdk.operations import output_recipients, parameters_of
 from clf_sdk.protocol import (
     RESULT_SIGNATURE,
     ReleaseShare,
@@ -83,7 +84,7 @@ def _seal_output(
 ) -> SealedOutput:
     recipients = [
         (recipient.digest, PublicKey.from_document(recipient.hpke.to_json()))
-        for recipient in identity.job.recipients
+        for recipient in output_recipients(identity.job, parameters_of(identity.job), name)
     ]
     job, version_id = identity.job.digest, secrets.token_hex(16)
     base = secrets.token_bytes(KEY_BYTES)

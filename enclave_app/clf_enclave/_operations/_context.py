@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import numpy as np
+import pyarrow as pa
 
 from clf_enclave._data import AlignedData
 from clf_enclave._disclosure import Disclosure
@@ -29,6 +31,8 @@ class Context(Generic[P]):
     secret
         32 bytes that follow from the keys of all owners and the run, and that nobody knows
         outside: the source of all randomness, so that a repeated run gives the same result.
+    beside
+        Inputs that are not aligned, by name.
     rehearsal
         Whether this is a dry run on mock data, in a process of the analyst's.
     """
@@ -37,6 +41,7 @@ class Context(Generic[P]):
     data: AlignedData
     disclosure: Disclosure
     secret: bytes = field(repr=False)
+    beside: Mapping[str, pa.Table] = field(default_factory=dict, repr=False)
     rehearsal: bool = False
 
     def generator(self) -> np.random.Generator:

@@ -6,6 +6,8 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+import pyarrow as pa
+
 from clf_enclave._data import AlignedData
 from clf_enclave._disclosure import Disclosure
 from clf_enclave._operations._context import Context
@@ -33,7 +35,8 @@ def run_operation(
     disclosure: Disclosure,
     *,
     secret: bytes,
-    rehearsal: bool = False,
+    beside: Mapping[str, pa.Table],
+    rehearsal: bool,
 ) -> dict[str, Output]:
     """Run an operation on the aligned table; see `Context`.
 
@@ -46,4 +49,4 @@ def run_operation(
     """
     module = importlib.import_module(f"clf_enclave._operations._{parameters.operation}")
     run: Run = module.run
-    return run(Context(parameters, data, disclosure, secret, rehearsal))
+    return run(Context(parameters, data, disclosure, secret, beside, rehearsal))
