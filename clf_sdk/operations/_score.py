@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
@@ -19,6 +19,14 @@ def _ids(value: Any) -> Any:
         return value
     public = {name: getattr(who, "public", who) for name, who in value.items()}
     return {name: getattr(who, "id", who) for name, who in public.items()}
+
+
+if TYPE_CHECKING:  # type checkers see what it takes, and people are taken, too
+    _People: TypeAlias = Mapping[str, Any]
+else:
+    _People = Annotated[
+        dict[Name, Sha256], BeforeValidator(_ids), Field(min_length=1, max_length=32)
+    ]
 
 
 class Score(Parameters):
@@ -49,9 +57,7 @@ class Score(Parameters):
     )
 
     model: Name
-    predictions: Annotated[
-        dict[Name, Sha256], BeforeValidator(_ids), Field(min_length=1, max_length=32)
-    ]
+    predictions: _People
     identify: Columns | None = None
 
     def row_level_outputs(self) -> frozenset[str]:
@@ -66,4 +72,5 @@ class Score(Parameters):
         """Return who alone gets an output with predictions."""
         if output not in self.row_level_outputs():
             return None
-        return self.predictions[output.removeprefix(OUTPUT)]
+        only: str = self.predictions[output.removeprefix(OUTPUT)]
+        return only

@@ -35,8 +35,8 @@ def run_operation(
     disclosure: Disclosure,
     *,
     secret: bytes,
-    beside: Mapping[str, pa.Table],
-    rehearsal: bool,
+    beside: Mapping[str, pa.Table] | None = None,
+    rehearsal: bool = False,
 ) -> dict[str, Output]:
     """Run an operation on the aligned table; see `Context`.
 
@@ -49,4 +49,4 @@ def run_operation(
     """
     module = importlib.import_module(f"clf_enclave._operations._{parameters.operation}")
     run: Run = module.run
-    return run(Context(parameters, data, disclosure, secret, beside, rehearsal))
+    return run(Context(parameters, data, disclosure, secret, beside or {}, rehearsal))

@@ -55,7 +55,7 @@ def _predicted(outputs: dict[str, Output], name: str = "predictions_clinic") -> 
     return found
 
 
-LINEAR = {
+LINEAR: dict[str, Any] = {
     "model": "linear",
     "link": "logit",
     "terms": [
