@@ -125,6 +125,7 @@ f"largest difference: {difference:.1e}"
 # - [02_analyst_build_and_run](02_analyst_build_and_run.ipynb): from the catalogue to a result
 # - [03_owner_approve_release_audit](03_owner_approve_release_audit.ipynb): approve, review, audit
 # - [04_verify_a_result](04_verify_a_result.ipynb): what a receipt proves
+# - [05_bring_your_own_python](05_bring_your_own_python.ipynb): a function for what no operation computes
 # - [06_operators_tour](06_operators_tour.ipynb): run a server of your own
 
 # %%
