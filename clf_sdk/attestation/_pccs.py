@@ -13,8 +13,9 @@ import os
 import re
 import tempfile
 import threading
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 from urllib.parse import unquote, urlsplit
 
 from cryptography import x509
@@ -40,6 +41,8 @@ _API = "/sgx/certification/v4"
 _INTEL_HOST = "api.trustedservices.intel.com"
 _REFRESH_SECONDS = 86400
 _RETRY_SECONDS = 60
+_SILENT_SECONDS = 5
+_PIECE_BYTES = 1 << 16
 
 
 class _Answer(NamedTuple):
@@ -52,7 +55,9 @@ class PccsCollateral:
 
     It is cached per platform type and PCK CA, in memory and on disk, fetched anew once a day or
     when it has expired; while the PCCS can't be reached, the cached collateral serves until it
-    expires.
+    expires. One thread asks at a time, and nobody who finds collateral in the cache waits for it. A
+    PCCS that did not answer is not asked again for a few seconds, so that a slow one does not make
+    all sessions wait one after the other.
 
     Parameters
     ----------
@@ -64,7 +69,7 @@ class PccsCollateral:
     ca
         PEM file of the CA that signed the PCCS's TLS certificate; None for the system's CAs.
     timeout_seconds
-        Limit for each request.
+        Limit for each request: for its connection, for each silence, and for all of its body.
     """
 
     def __init__(
@@ -92,8 +97,9 @@ class PccsCollateral:
             ) from error
         self._ca = str(ca) if ca is not None else True
         self._timeout_seconds = timeout_seconds
-        self._lock = threading.Lock()
+        self._fetching = threading.Lock()
         self._cache: dict[str, tuple[int, Collateral]] = {}
+        self._silent_until = 0.0
 
     def __repr__(self) -> str:
         return f"PccsCollateral({self._url!r})"
@@ -109,20 +115,23 @@ class PccsCollateral:
         """
         fmspc, ca = platform_of(quote)
         key = f"{fmspc}-{ca}"
-        with self._lock:
-            cached = self._cache.get(key) or self._load(key)
-            usable = cached is not None and _valid_at(cached[1], now)
-            if cached is not None and usable and 0 <= now - cached[0] < _REFRESH_SECONDS:
-                return cached[1]
+        entry = self._cache.get(key) or self._load(key)
+        if _fresh(entry, now):
+            return entry[1]
+        with self._fetching:
+            entry = self._cache.get(key)  # somebody else may have fetched it meanwhile
+            if _fresh(entry, now):
+                return entry[1]
+            usable = entry is not None and _valid_at(entry[1], now)
             try:
                 fetched = self._fetch(fmspc, ca)
                 _ = fetched.window
             except (CollateralUnavailable, CollateralMalformed) as error:
-                if cached is None or not usable:
+                if entry is None or not usable:
                     raise
                 _log.warning("cached collateral is used: %s", error.message)
-                self._cache[key] = (now - _REFRESH_SECONDS + _RETRY_SECONDS, cached[1])
-                return cached[1]
+                self._cache[key] = (now - _REFRESH_SECONDS + _RETRY_SECONDS, entry[1])
+                return entry[1]
             self._cache[key] = (now, fetched)
             self._store(key, now, fetched)
             return fetched
@@ -176,6 +185,12 @@ class PccsCollateral:
         import requests  # noqa: PLC0415 -- loaded only where a PCCS is used
         import urllib3  # noqa: PLC0415 -- the same
 
+        if time.monotonic() < self._silent_until:
+            raise CollateralUnavailable(
+                f"the PCCS does not answer at {url}: it did not a moment ago",
+                hint="check the URL, the network and, with HTTPS, the CA of the PCCS",
+            )
+        deadline = time.monotonic() + self._timeout_seconds
         try:
             with session.get(
                 url,
@@ -184,8 +199,9 @@ class PccsCollateral:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                body = response.raw.read(MAX_COLLATERAL_BYTES + 1, decode_content=True)
+                body = self._body(response, deadline)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            self._silent_until = time.monotonic() + _SILENT_SECONDS
             raise CollateralUnavailable(
                 f"the PCCS does not answer at {url}: {type(error).__name__}",
                 hint="check the URL, the network and, with HTTPS, the CA of the PCCS",
@@ -198,6 +214,19 @@ class PccsCollateral:
         if len(body) > MAX_COLLATERAL_BYTES:
             raise self._unusable("an answer is too large")
         return _Answer(response.headers, body)
+
+    @staticmethod
+    def _body(response: requests.Response, deadline: float) -> bytes:
+        """Read an answer that may be too large, or come in drips that no silence ends."""
+        body = b""
+        while len(body) <= MAX_COLLATERAL_BYTES:
+            piece = response.raw.read1(_PIECE_BYTES, decode_content=True)
+            if not piece:
+                break
+            body += piece
+            if time.monotonic() > deadline:
+                raise TimeoutError
+        return body
 
     def _chain(self, answer: _Answer, *names: str) -> str:
         for name in names:
@@ -223,6 +252,10 @@ class PccsCollateral:
             f"{self._url} does not answer as a PCCS: {why}",
             hint="the URL must be that of a PCCS (API version 4) or of Intel's service",
         )
+
+
+def _fresh(entry: tuple[int, Collateral] | None, now: int) -> TypeGuard[tuple[int, Collateral]]:
+    return entry is not None and _valid_at(entry[1], now) and 0 <= now - entry[0] < _REFRESH_SECONDS
 
 
 def _valid_at(collateral: Collateral, now: int) -> bool:

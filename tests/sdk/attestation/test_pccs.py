@@ -3,7 +3,10 @@ from __future__ import annotations
 import json
 import stat
 import threading
-from contextlib import contextmanager
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -12,7 +15,7 @@ import pytest
 
 from clf_sdk.attestation import Collateral, PccsCollateral
 from clf_sdk.attestation._pccs import _intel_root_crl_url
-from clf_sdk.errors import CollateralMalformed, CollateralUnavailable, ConfigurationError
+from clf_sdk.errors import ClfError, CollateralMalformed, CollateralUnavailable, ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +35,8 @@ class Pccs:
         self.der_crls = False
         self.chain_header = "TCB-Info-Issuer-Chain"
         self.url = ""
+        self.hold = threading.Event()
+        self.hold.set()
 
     def answer(self, path: str) -> tuple[dict[str, str], bytes]:
         parts = urlsplit(path)
@@ -59,6 +64,7 @@ def serve(pccs: Pccs) -> Iterator[Pccs]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             pccs.requests.append(self.path)
+            pccs.hold.wait(30)
             headers, body = pccs.answer(self.path)
             body = pccs.replaced.get(urlsplit(self.path).path.rsplit("/", 1)[-1], body)
             self.send_response(pccs.status if body else 404)
@@ -71,13 +77,19 @@ def serve(pccs: Pccs) -> Iterator[Pccs]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with serving(Handler) as url:
+        pccs.url = url
+        yield pccs
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
-    pccs.url = f"http://127.0.0.1:{server.server_port}"
     try:
-        yield pccs
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
@@ -204,6 +216,70 @@ def test_answers_that_are_not_a_pccs_are_refused(
     with pytest.raises((CollateralUnavailable, CollateralMalformed)):
         PccsCollateral(pccs.url, cache_dir=tmp_path).collateral_for(bench.quote(), now=bench.now)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_slow_pccs_ends_in_time_and_is_left_alone_for_a_while(bench: Any, tmp_path: Path) -> None:
+    class Dripping(BaseHTTPRequestHandler):
+        asked = 0
+
+        def do_GET(self) -> None:
+            Dripping.asked += 1
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            with suppress(OSError):
+                for _ in range(1000):
+                    self.wfile.write(b"a")
+                    stopped.wait(0.02)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    stopped = threading.Event()
+    with serving(Dripping) as url:
+        source = PccsCollateral(url, cache_dir=tmp_path, timeout_seconds=0.3)
+        started = time.monotonic()
+        for _ in range(20):  # one of them waits for it, the others do not
+            with pytest.raises(CollateralUnavailable, match="does not answer") as caught:
+                source.collateral_for(bench.quote(), now=bench.now)
+        assert 0.3 < time.monotonic() - started < 5
+        assert Dripping.asked == 1
+        assert caught.value.hint
+        stopped.set()
+
+
+def test_nobody_who_finds_collateral_in_the_cache_waits_for_a_slow_pccs(
+    pccs: Pccs, bench: Any, other_bench: Any, tmp_path: Path
+) -> None:
+    source = PccsCollateral(pccs.url, cache_dir=tmp_path)
+    cached = source.collateral_for(bench.quote(), now=bench.now)
+    pccs.hold.clear()
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            waiting = pool.submit(source.collateral_for, other_bench.quote(), now=bench.now)
+            while len(pccs.requests) < 5:
+                assert not waiting.done()
+            assert source.collateral_for(bench.quote(), now=bench.now) == cached
+            assert not waiting.done()
+        finally:
+            pccs.hold.set()
+        with pytest.raises(CollateralUnavailable):
+            waiting.result()
+
+
+def test_lying_pccs_convinces_nobody(
+    pccs: Pccs, bench: Any, other_bench: Any, tmp_path: Path
+) -> None:
+    """Collateral under another root, or of another platform, verifies no quote of this one."""
+    pccs.collateral = replace(
+        other_bench.platform.collateral,
+        tcb_info=bench.platform.collateral.tcb_info,
+        tcb_info_signature=bench.platform.collateral.tcb_info_signature,
+    )
+    lies = PccsCollateral(pccs.url, cache_dir=tmp_path).collateral_for(bench.quote(), now=bench.now)
+    with pytest.raises(ClfError) as caught:
+        bench.verify(collateral=lies)
+    assert caught.value.code in {"quote_unverified", "anchor_mismatch", "collateral_malformed"}
 
 
 @pytest.mark.parametrize("url", ["", "pccs.example.org", "ftp://pccs", "file:///etc/passwd"])
