@@ -243,8 +243,10 @@ def test_database_that_restarts_loses_nothing_that_was_said(
     assert server.tables() == ["later", "plans"]
 
 
+@pytest.mark.usefixtures("store")  # credentials
 def test_store_that_does_not_answer_publishes_nothing_and_loses_nothing(
     make_local: Callable[..., LocalServer],
+    simulation: Simulation,
     postgresql: PostgreSQL,
     numbers: pa.Table,
     policy: clf.Policy,
@@ -257,9 +259,24 @@ def test_store_that_does_not_answer_publishes_nothing_and_loses_nothing(
     server = make_local("lossy", shared=settings)
     server.upload("kept", numbers, policy)
     sealed: SealedUpload = server.seal("t", numbers, policy)
+    job = make_job([job_input(server.server_id, "kept")])
+    sender = Sender(HandmadeEnclave(simulation, server, job))
+    granted, access = sender.session.session.inputs[0], sender.session.access
     own.close()
-    answer = server.put(sealed.ticket, "0", sealed.objects["0"])
-    assert (answer.status_code, answer.json()["code"]) == (503, "storage_unavailable")
+    with ThreadPoolExecutor() as pool:  # each waits for the store for a while
+        asked = [
+            pool.submit(server.put, sealed.ticket, "0", sealed.objects["0"]),
+            pool.submit(
+                server.data.get,
+                f"/v1/blobs/{granted.version_id}/0",
+                headers={"Authorization": f"CLF-Ticket {access.blobs.ticket}"},
+            ),
+            pool.submit(sender.put),
+        ]
+        for answer in [each.result() for each in asked]:
+            assert (answer.status_code, answer.json()["code"]) == (503, "storage_unavailable")
+    assert sender.visible() == []
+    assert sender.enclave.open().session.inputs[0] == granted  # a session needs no object
     with pytest.raises(StorageUnavailable):
         server.state.objects.ping()
     assert server.control.get("/readyz").status_code == 503
