@@ -24,6 +24,9 @@ jobs over HTTP. A COMMAND, such as `enclave doctor`, is run instead.
                          a name that the container is to know, such as an owner's server; may be
                          repeated
   --pccs ADDRESS         address of the PCCS, known to the container as pccs.service.com
+  --spill DIR            folder or volume for rows that do not fit in memory, sealed; an SGX image
+                         must be built with --manifest "--spill", and then needs it. User 10001
+                         must be able to write there
   --memory SIZE          limit of the container's memory, such as 16g
   --detach               go on in the background
   --dry-run              print the command only
@@ -41,7 +44,8 @@ while [[ $# -gt 0 ]]; do
         --sgx) sgx=true; shift; continue ;;
         --detach) life=--restart=unless-stopped; options+=(--detach); shift; continue ;;
         --dry-run) dry_run=true; shift; continue ;;
-        --insecure-simulation | --tag | --name | --port | --network | --add-host | --pccs | --memory)
+        --insecure-simulation | --tag | --name | --port | --network | --add-host | --pccs | --memory | \
+            --spill)
             need "$1" $# ;;
         *) fail "there is no option $1; see --help" ;;
     esac
@@ -53,6 +57,11 @@ while [[ $# -gt 0 ]]; do
         --network) options+=(--network "$2") ;;
         --add-host) check_host "$2"; options+=(--add-host "$2") ;;
         --pccs) check_host "pccs.service.com:$2"; options+=(--add-host "pccs.service.com:$2") ;;
+        --spill)
+            spill=$2
+            [[ $spill != */* ]] || spill=$(existing --spill "$spill")
+            options+=(--volume "$spill:/spill")
+            ;;
         --memory) options+=(--memory "$2") ;;
     esac
     shift 2

@@ -23,6 +23,9 @@ same MRENCLAVE.
   --compute-threads N    threads of numerical libraries (default: 4)
   --isv-prod-id N        the signer's product (default: 1; server: 2)
   --isv-svn N            security version, raised when a flaw is mended (default: 1)
+  --spill                enclave: jobs with a memory limit write what does not fit, sealed, to the
+                         host's folder /spill, which must be there; without it they use /tmp, which
+                         is the enclave's memory
   --edmm                 add memory on demand; needs Linux 6.0 and a CPU with EDMM
   --help                 print this text
 
@@ -36,11 +39,12 @@ fail() {
 }
 
 key='' program=enclave mode='' name='' public_host='' output=. install=/opt/clf
-enclave_size='' max_threads=32 compute_threads=4 isv_prod_id='' isv_svn=1 edmm=false
+enclave_size='' max_threads=32 compute_threads=4 isv_prod_id='' isv_svn=1 edmm=false spill=false
 while [[ $# -gt 0 ]]; do
     case $1 in
         --help) usage; exit 0 ;;
         --edmm) edmm=true; shift; continue ;;
+        --spill) spill=true; shift; continue ;;
         --*) [[ $# -gt 1 ]] || fail "$1 needs a value" ;;
         *) fail "what is $1? see --help" ;;
     esac
@@ -75,6 +79,7 @@ case $program:$mode in
         ;;
     *) fail "there is no program '$program' with the mode '$mode'; see --help" ;;
 esac
+[[ $program == enclave || $spill == false ]] || fail "--spill belongs to the enclave app"
 [[ -n $isv_prod_id ]] || { [[ $program == enclave ]] && isv_prod_id=1 || isv_prod_id=2; }
 [[ -n $enclave_size ]] || { [[ $edmm == true ]] && enclave_size=64G || enclave_size=4G; }
 [[ $enclave_size =~ ^[1-9][0-9]*[MG]$ ]] || fail "--enclave-size must be such as 512M or 4G"
@@ -119,6 +124,7 @@ gramine-manifest \
     -Dlibraries="$libraries" \
     -Dmode="$mode" \
     -Dname="$name" \
+    -Dspill="$spill" \
     -Dpublic_host="$public_host" \
     -Disv_prod_id="$isv_prod_id" \
     -Disv_svn="$isv_svn" \

@@ -9,6 +9,7 @@ import jinja2
 import jsonschema
 import pytest
 
+from clf_enclave._workspace import SPILL_FOLDER
 from gramine_stand_in import render
 
 FOLDER = Path(__file__).parents[2] / "enclave_app"
@@ -27,6 +28,7 @@ VARIABLES = {
     "max_threads": "32",
     "compute_threads": "4",
     "edmm": "false",
+    "spill": "false",
 }
 BUILDS = [("enclave", "serve"), ("enclave", "run"), ("server", "run"), ("server", "init")]
 
@@ -99,6 +101,24 @@ def test_only_addresses_and_the_job_are_allowed_files(program: str, mode: str) -
     allowed = set(_manifest(program, mode)["sgx"]["allowed_files"])
     job = {"file:/job/request.json"} if (program, mode) == ("enclave", "run") else set()
     assert allowed == {"file:/etc/hosts"} | job
+
+
+def test_rows_go_to_a_folder_of_the_host_only_in_builds_for_it() -> None:
+    def of_host(spill: str) -> set[str]:
+        manifest = _manifest("enclave", "serve", spill=spill)
+        _known(manifest)
+        paths = {mount["path"] for mount in manifest["fs"]["mounts"]}
+        return {uri for uri in manifest["sgx"]["allowed_files"] if "spill" in uri} | {
+            path for path in paths if "spill" in path
+        }
+
+    assert of_host("false") == set()
+    assert of_host("true") == {str(SPILL_FOLDER), f"file:{SPILL_FOLDER}/"}
+
+
+def test_server_in_an_enclave_proves_itself_from_the_start() -> None:
+    argv = _manifest("server", "init")["loader"]["argv"]
+    assert argv[-2:] == ["--set", "evidence=gramine"]
 
 
 @pytest.mark.parametrize(("program", "mode"), BUILDS)

@@ -176,6 +176,12 @@ def test_enclave_container_in_simulation(tmp_path: Path) -> None:
     )
 
 
+def test_rows_that_do_not_fit_get_a_folder(tmp_path: Path) -> None:
+    start = ("start_clf_enclave_container.sh", "--sgx", "--spill")
+    assert f"--volume {tmp_path}:/spill" in _command(*start, str(tmp_path))
+    assert "--volume spilled:/spill" in _command(*start, "spilled")
+
+
 def test_command_of_ones_own_publishes_no_port() -> None:
     command = _command("start_clf_server_container.sh", "--", "server", "init", "/data/server")
     assert command.endswith(f"clf-server:{VERSION} server init /data/server")
@@ -189,6 +195,7 @@ def test_command_of_ones_own_publishes_no_port() -> None:
         ("start_clf_enclave_container.sh", ["--sgx", "--insecure-simulation", "x"], "exclude"),
         ("start_clf_enclave_container.sh", ["--insecure-simulation", "/no/where"], "no /no/where"),
         ("start_clf_enclave_container.sh", ["--port", "x"], "not a port"),
+        ("start_clf_enclave_container.sh", ["--sgx", "--spill", "/no/where"], "no /no/where"),
         ("start_clf_server_container.sh", ["--port", "70000"], "not a port"),
         ("start_clf_server_container.sh", ["--add-host", "x"], "NAME:ADDRESS"),
         ("start_clf_server_container.sh", ["--conf", "/no/conf"], "no /no/conf"),
