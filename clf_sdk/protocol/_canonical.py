@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from typing import Any, NoReturn, TypeAlias
 
 import rfc8785
@@ -66,10 +67,22 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _safe_integer(text: str) -> int:
+def _read_integer(text: str) -> int | float:
     number = int(text)
-    if abs(number) > _MOST_INTEGER:
-        raise ValueError("an integer lies beyond 2**53")
+    if abs(number) <= _MOST_INTEGER:
+        return number
+    if rfc8785.dumps(float(number)) != text.encode():
+        raise ValueError("an integer lies beyond 2**53, and is not the one form of a double")
+    return float(number)
+
+
+def _read_double(text: str) -> int | float:
+    """Read 1.0 as 1: they have one canonical form, so one digest, and must have one meaning."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number is larger than any double")
+    if number.is_integer() and abs(number) <= _MOST_INTEGER:
+        return int(number)
     return number
 
 
@@ -81,7 +94,10 @@ def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def parse_json(data: bytes | str, *, what: str) -> Any:
-    """Parse JSON strictly: no NaN, no repeated keys, no integers beyond 2**53, UTF-8 only.
+    """Parse JSON strictly: no NaN, no repeated keys, no integers that are no doubles, UTF-8 only.
+
+    What has the same canonical form is read alike: 1.0 is the integer 1, and an integer beyond
+    2**53 is the double whose one form it is.
 
     Parameters
     ----------
@@ -100,8 +116,9 @@ def parse_json(data: bytes | str, *, what: str) -> Any:
         return json.loads(
             text,
             parse_constant=_refuse_constant,
-            parse_int=_safe_integer,
+            parse_int=_read_integer,
+            parse_float=_read_double,
             object_pairs_hook=_refuse_repeats,
         )
-    except (ValueError, RecursionError) as error:
+    except (ValueError, OverflowError, RecursionError) as error:
         raise Malformed(f"the {what} is not valid JSON") from error

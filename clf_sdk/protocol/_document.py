@@ -111,8 +111,20 @@ class Document(BaseModel):
             raise Malformed(_explain(cls, error)) from None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document as JSON values."""
-        return self.model_dump(mode="json", by_alias=True)
+        """Return the document as JSON values.
+
+        Raises
+        ------
+        Malformed
+            A part whose form is free is nested too deep to be written.
+        """
+        try:
+            return self.model_dump(mode="json", by_alias=True)
+        except ValueError:  # beyond 255 levels
+            raise Malformed(
+                f"{type(self).__name__} document: it is nested too deep",
+                hint="parameters and evidence need few levels",
+            ) from None
 
     def canonical(self) -> bytes:
         """Return the document's canonical JSON."""

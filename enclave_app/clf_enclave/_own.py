@@ -74,6 +74,7 @@ class OpenRun:
         report("started", {"run": request.run, "job": self.job.digest})
         self._sessions = self._owners.open_all()
         self._owners.check_outputs(self._row_level)
+        self._told: Rules | None = None
         self._pulls: dict[str, TablePull] = {}
         self._files: dict[str, SealedFile] = {}
 
@@ -104,8 +105,27 @@ class OpenRun:
 
     @property
     def rules(self) -> Rules:
-        """What the program must keep: the tightest rules of all owners so far."""
-        return self._disclosure.rules
+        """What the program must keep: the tightest rules of all owners so far.
+
+        An owner who demands larger groups after the program has asked for them ends the run: what
+        was computed by then is not known here.
+        """
+        rules = self._disclosure.rules
+        self._told = self._told or rules
+        return rules
+
+    def entity(self, name: str) -> str | None:
+        """Return the column of an input whose values are its people, if its owner names one.
+
+        Groups are counted by it (docs/protocol.md §8.1); without it each row counts as a person.
+
+        Raises
+        ------
+        NotFound
+            There is no such input.
+        """
+        self._server(name)
+        return self._disclosure.entities.get(name)
 
     def secret(self, name: str, secret: str = "secret") -> bytes:  # noqa: S107 - the name, not the value
         """Return a secret of the owner of an input, which it gives to pinned programs only.
@@ -199,13 +219,16 @@ class OpenRun:
         Conflict
             The run has results already.
         """
+        rows = {name: self.size(name) for name in self._inputs}  # which may open sessions anew
+        computed_under = self._told or self._disclosure.rules
         self._disclosure.check_counts([people or -1])
         self._owners.deliver(
             self._sessions,
             outputs,
-            rows={name: self.size(name) for name in self._inputs},
+            rows=rows,
             aligned_rows=self._disclosure.shown_count(people),
             row_level=self._row_level,
+            computed_under=computed_under,
         )
 
 
@@ -221,7 +244,8 @@ def execute(
     """Run a program of one's own on a run request, and return the exit status.
 
     It reports in JSON lines on standard output, as CLF's own program does. What the program
-    raises is told by its type alone, because a message could hold data.
+    raises is told by its type alone, because a message could hold data; but the message of a
+    `ClfError` is told, so a program must put no value into one.
 
     Parameters
     ----------

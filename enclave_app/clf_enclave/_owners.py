@@ -13,7 +13,7 @@ from clf_enclave._receipt import make_receipt, put_receipt
 from clf_enclave._results import SealedOutput, put_outputs, seal_outputs
 from clf_enclave._session import OpenSession, RunIdentity, open_session
 from clf_sdk.errors import BindingMismatch, NotReady, PolicyRefused, TicketRefused
-from clf_sdk.protocol import Endpoint
+from clf_sdk.protocol import Endpoint, Rules
 from clf_sdk.receipt import SignedReceipt
 
 _MOST_ATTEMPTS = 360
@@ -95,17 +95,27 @@ class Owners:
         self._disclosure.check_outputs(self._identity.job, row_level)
 
     def _confirm(
-        self, sessions: Mapping[str, OpenSession], row_level: Collection[str]
+        self,
+        sessions: Mapping[str, OpenSession],
+        row_level: Collection[str],
+        computed_under: Rules,
     ) -> dict[str, OpenSession]:
         """Ask every owner once more, by a session whose answer it signs (§8, step 12).
 
         Nothing was sealed yet: what an owner has stopped by now has no result, for nobody.
         """
-        return {server: self._reopen(session, row_level) for server, session in sessions.items()}
+        return {
+            server: self._reopen(session, row_level, computed_under)
+            for server, session in sessions.items()
+        }
 
-    def _reopen(self, session: OpenSession, row_level: Collection[str]) -> OpenSession:
-        """Open a session with an owner again, who must still agree to what was computed."""
-        computed_under = self._disclosure.rules
+    def _reopen(
+        self, session: OpenSession, row_level: Collection[str], computed_under: Rules
+    ) -> OpenSession:
+        """Open a session with an owner again, who must still agree to what was computed.
+
+        Any session that was opened meanwhile, to pull on, may have brought tighter rules.
+        """
         renewed = self.open(session.endpoint)
         if renewed.session.inputs != session.session.inputs:
             raise BindingMismatch(
@@ -130,6 +140,7 @@ class Owners:
         rows: Mapping[str, int],
         aligned_rows: int,
         row_level: Collection[str],
+        computed_under: Rules,
     ) -> None:
         """Confirm, seal the outputs to the job's recipients, and put them to every owner.
 
@@ -143,13 +154,15 @@ class Owners:
             What was pulled by input, and what the outputs speak of: for the receipt.
         row_level
             Names of the outputs that hold rows of single people.
+        computed_under
+            The rules that held when the computation began.
 
         Raises
         ------
         ClfError
             An owner does not agree any more, or its server can't be reached.
         """
-        sessions = self._confirm(sessions, row_level)
+        sessions = self._confirm(sessions, row_level, computed_under)
         started = time.perf_counter()
         sealed = seal_outputs(self._identity, outputs, reviewers=self._disclosure.reviewers)
         for output in sealed:
@@ -168,7 +181,7 @@ class Owners:
             disclosure=self._disclosure.report(outputs, row_level),
         )
         for session in sessions.values():
-            self._put(session, sealed, receipt, row_level)
+            self._put(session, sealed, receipt, row_level, computed_under)
         self._report(
             "delivered",
             {"outputs": list(outputs), "seconds": time.perf_counter() - started},
@@ -180,12 +193,13 @@ class Owners:
         outputs: Sequence[SealedOutput],
         receipt: SignedReceipt,
         row_level: Collection[str],
+        computed_under: Rules,
     ) -> None:
         try:
             put_outputs(session, outputs)
             put_receipt(session, receipt)
         except TicketRefused:
             # Tickets end by their age and with a policy: the owner must still agree.
-            renewed = self._reopen(session, row_level)
+            renewed = self._reopen(session, row_level, computed_under)
             put_outputs(renewed, outputs)
             put_receipt(renewed, receipt)

@@ -17,7 +17,7 @@ from clf_enclave._session import OpenSession, RunIdentity, run_secret
 from clf_enclave._watch import Watch
 from clf_enclave._workspace import Workspace
 from clf_sdk.attestation import EvidenceProvider
-from clf_sdk.protocol import JobInput, RunRequest
+from clf_sdk.protocol import JobInput, Rules, RunRequest
 
 _IN_MEMORY_SHARE = 6
 """How many times their own size inputs take while they are joined in memory."""
@@ -25,11 +25,12 @@ _IN_MEMORY_SHARE = 6
 
 @dataclass(frozen=True)
 class _Computed:
-    """Outputs by name, and the row counts that the receipt states."""
+    """Outputs by name, the row counts that the receipt states, and the rules at the beginning."""
 
     outputs: dict[str, Output]
     rows: dict[str, int]
     aligned_rows: int
+    under: Rules
 
 
 class EnclaveRun:
@@ -50,7 +51,7 @@ class EnclaveRun:
         self._report = report
         self._disclosure = Disclosure()
         self._owners = Owners(self._identity, request.endpoints, self._disclosure, report)
-        self._watch = Watch(self._identity)
+        self._watch = Watch(self._identity, self._disclosure)
 
     def _pull(self, sessions: dict[str, OpenSession]) -> dict[str, Input]:
         begun = time.perf_counter()
@@ -98,6 +99,7 @@ class EnclaveRun:
         )
 
     def _compute(self, tables: dict[str, Input], secret: bytes) -> _Computed:
+        under = self._disclosure.rules
         rows = {name: count_rows(table) for name, table in tables.items()}
         limit = self._identity.job.memory_limit_bytes
         with Workspace(None if limit is None else limit // 2) as workspace:
@@ -111,7 +113,7 @@ class EnclaveRun:
             )
         # Sessions that were opened anew while tables were pulled may have brought tighter rules.
         self._owners.check_outputs(self._row_level)
-        return _Computed(outputs, rows, aligned_rows)
+        return _Computed(outputs, rows, aligned_rows, under)
 
     def _report_stage(self, event: str, details: dict[str, Any]) -> None:
         self._watch.check()
@@ -143,6 +145,7 @@ class EnclaveRun:
             rows=computed.rows,
             aligned_rows=computed.aligned_rows,
             row_level=self._row_level,
+            computed_under=computed.under,
         )
 
     def settle(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import TypeVar
 
+from clf_enclave._disclosure import Disclosure
 from clf_enclave._session import OpenSession, RunIdentity, open_session
 from clf_enclave._transport import control_channel
 from clf_sdk.errors import AccessDenied, AttestationError, ClfError, RunFailed, TicketRefused
@@ -22,10 +23,13 @@ class Watch:
     ----------
     identity
         The run.
+    disclosure
+        Takes in the rules of every session.
     """
 
-    def __init__(self, identity: RunIdentity) -> None:
+    def __init__(self, identity: RunIdentity, disclosure: Disclosure) -> None:
         self._identity = identity
+        self._disclosure = disclosure
         self._sessions: dict[str, OpenSession] = {}
         self._worker: threading.Thread | None = None
         self._given_up = threading.Event()
@@ -112,4 +116,5 @@ class Watch:
             raise
         except ClfError:
             return  # as above
+        self._disclosure.add(session.endpoint.server, renewed.session.rules)
         self._sessions[session.endpoint.server] = renewed

@@ -152,11 +152,11 @@ class DerivedVersions:
             sealed = sealer.finish()
             writer.write(MANIFEST_NAME, sealed.sealed)
             writer.commit()
-            version = Version(
+            made = Version(
                 version_id=version_id,
                 table_name=table.name,
                 version=sealed.version,
-                table_key=vault.wrap_table_key(table_key, table=table.name, version_id=version_id),
+                table_key="",
                 rows=sealed.manifest.rows,
                 row_groups=len(sealed.manifest.row_groups),
                 manifest_bytes=len(sealed.sealed),
@@ -165,12 +165,13 @@ class DerivedVersions:
                 derived_from=source.version_id,
                 derivation=derivation,
             )
+            version = vault.with_key(made, table_key)
 
             def store(connection: sa.Connection, stored: Version) -> Version:
-                made = state.metadata.find_derived(connection, source.version_id, derivation)
-                if made is None:
+                known = state.metadata.find_derived(connection, source.version_id, derivation)
+                if known is None:
                     state.metadata.add_derived(connection, stored, table)
-                return made or stored
+                return known or stored
 
             try:
                 stored = vault.storing(version, table_key, store)

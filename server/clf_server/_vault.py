@@ -29,6 +29,18 @@ def _table_context(table: str, version_id: str) -> dict[str, Any]:
     return {"clf": 1, "type": "table-key", "table": table, "version": version_id}
 
 
+def _context_of(version: Version) -> dict[str, Any]:
+    """Return what a version's key is bound to.
+
+    For a derived version that is also what it was derived from and how: else whoever can write to
+    the database could pass the whole table, or other rows, off as what a filter has kept.
+    """
+    context = _table_context(version.table_name, version.version_id)
+    if version.derived_from is None and version.derivation is None:
+        return context
+    return context | {"derived_from": version.derived_from, "derivation": version.derivation}
+
+
 class Vault:
     """Makes, wraps and opens the keys of tables."""
 
@@ -45,6 +57,10 @@ class Vault:
     def wrap_table_key(self, key: bytes, *, table: str, version_id: str) -> str:
         """Wrap the key of a table version."""
         return self._keks.wrap(key, _table_context(table, version_id))
+
+    def with_key(self, version: Version, key: bytes) -> Version:
+        """Return a version that has its key, wrapped, in the place of any that it had."""
+        return replace(version, table_key=self._keks.wrap(key, _context_of(version)))
 
     def unwrap_table_key(self, wrapped: str, *, table: str, version_id: str) -> bytes:
         """Open the wrapped key of a version that is not stored yet."""
@@ -64,20 +80,14 @@ class Vault:
                     self._keks.check_alive(connection, version.table_key)
                     return store(connection, version)
             except KekRetired:
-                wrapped = self.wrap_table_key(
-                    key, table=version.table_name, version_id=version.version_id
-                )
-                version = replace(version, table_key=wrapped)
+                version = self.with_key(version, key)
 
     def rewrapped(self, version: Version) -> str:
         """Wrap the key of a version anew, under the current key-encryption key."""
-        return self.wrap_table_key(
-            self._table_key(version), table=version.table_name, version_id=version.version_id
-        )
+        return self.with_key(version, self._table_key(version)).table_key
 
     def _table_key(self, version: Version) -> bytes:
-        context = _table_context(version.table_name, version.version_id)
-        return self._keks.unwrap(version.table_key, context)
+        return self._keks.unwrap(version.table_key, _context_of(version))
 
     def policy_key(self, version: Version) -> bytes:
         """Derive the key under which the policy of a table's version is authenticated."""

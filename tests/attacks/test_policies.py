@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 import clf_sdk as clf
+from clf_enclave import _run
 from clf_enclave._pull import TablePull
 from clf_enclave._session import OpenSession, RunIdentity, open_session
 from clf_sdk.attestation import TrustAnchor
@@ -27,6 +28,7 @@ from clf_sdk.errors import (
 )
 from clf_sdk.keys import PrivateKey, SigningKey
 from clf_sdk.policy import RULES
+from clf_sdk.protocol import LEAST_MEMORY_BYTES
 from clf_sdk.sealed import open_manifest, open_table
 from clf_testing import Exchange, Owner, Simulation, execute, job_input, make_job
 
@@ -260,6 +262,39 @@ def test_policy_tightened_while_a_run_pulls_stops_the_run(
     with clinic.data.attacked(before=tighten), pytest.raises(PolicyRefused) as caught:
         execute(job, [clinic.endpoint], simulation.provider(), agreed=[clinic])
     assert caught.value.rule == "columns"
+
+
+def test_larger_groups_demanded_while_a_run_streams_end_it(
+    clinic: Owner,
+    connect: Connect,
+    people: pa.Table,
+    policy: clf.Policy,
+    simulation: Simulation,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # It pulls again for each query: a session in between brings rules that step 12 must not take
+    # for those under which it began to compute.
+    monkeypatch.setattr(_run, "_IN_MEMORY_SHARE", 1 << 40)
+    connection = connect(clinic)
+    clf.share(people, name="streamed", policy=changed(policy, smallest_group=2), to=connection)
+    pulls: list[str] = []
+
+    def tighten(exchange: Exchange) -> None:
+        if exchange.path.endswith("/0"):
+            pulls.append(exchange.path)
+            if len(pulls) == 2:
+                connection.set_policy("streamed", changed(policy, smallest_group=100))
+
+    job = make_job(
+        [job_input(clinic.server, "streamed", columns=["id", "x", "y"])],
+        memory_limit_bytes=LEAST_MEMORY_BYTES,
+    )
+    events: list[dict[str, Any]] = []
+    with clinic.data.attacked(before=tighten), pytest.raises(PolicyRefused) as caught:
+        execute(job, [clinic.endpoint], simulation.provider(), agreed=[clinic], events=events)
+    assert caught.value.rule == "smallest_group"
+    assert [event["event"] for event in events].count("session") == 3
+    assert "computed" in [event["event"] for event in events]
 
 
 def test_filter_that_comes_while_a_run_pulls_never_mixes_two_versions(

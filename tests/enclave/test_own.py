@@ -134,6 +134,7 @@ def test_tables_and_unknown_inputs_are_no_files(
 ) -> None:
     run = open_run(job_on(archive, "plans"))
     assert run.table("plans").equals(numbers)
+    assert run.entity("plans") is None
     assert run.size("plans") == len(numbers)
     with pytest.raises(InvalidInput, match="a table, not a file"):
         run.read("plans", 0, 1)
@@ -195,6 +196,52 @@ def test_rules_of_owners_bind_the_results_of_ones_own_program(
     with pytest.raises(PolicyRefused) as caught:
         open_run(job_on(archive), row_level=["found"])
     assert caught.value.rule == "row_level"
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_larger_groups_demanded_after_ones_own_program_asked_end_its_run(
+    shared: clf.SharedTable,
+    archive: Owner,
+    open_run: Callable[..., OpenRun],
+    simulation: Simulation,
+    asked: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    run = open_run(job_on(archive, "letters", "plans"))
+    if asked:
+        assert run.rules.smallest_group == 5
+    options = {"operations": ["summary"], "release": "at_once"}
+    tight = simulation.policy_with(smallest_group=50, **options)
+    shared.connection.set_policy("letters", tight)
+    try:
+        # What it still pulls opens a session anew, which brings the new rule.
+        assert run.read("letters", 0, 1) == CONTENT[:1]
+        with pytest.raises(PolicyRefused) as caught:
+            run.put({"found": {"n": 1}}, people=100 if asked else 49)
+        assert caught.value.rule == "smallest_group"
+    finally:
+        loose = simulation.policy_with(smallest_group=5, **options)
+        shared.connection.set_policy("letters", loose, widen=True)
+
+
+def test_own_program_learns_by_what_its_owner_tells_people_apart(
+    shared: clf.SharedTable,
+    archive: Owner,
+    open_run: Callable[..., OpenRun],
+    simulation: Simulation,
+    numbers: pa.Table,
+) -> None:
+    policy = simulation.policy_with(operations=["summary"], entity="id", columns=["x"])
+    clf.share(numbers, name="visits", policy=policy, to=shared.connection)
+    run = open_run(
+        make_job(
+            [job_input(archive.server, "visits", columns=["x"])],
+            operation="summary",
+            parameters={},
+            align=InputNode(kind="input", input="visits"),
+        )
+    )
+    assert run.entity("visits") == "id"
+    assert run.table("visits")["id"].equals(numbers["id"])
 
 
 PROGRAM = """

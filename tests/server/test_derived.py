@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -291,6 +292,52 @@ def test_many_sessions_at_once_derive_once(
         opened = list(pool.map(lambda _: ask("id").open().session.inputs[0], range(8)))
     assert len({entry.version for entry in opened}) == 1
     assert runs == [FILTER]
+
+
+# -- who can write to the database ----------------------------------------------------------------
+
+
+def test_whole_table_is_not_passed_off_as_what_the_filter_kept(
+    server: LocalServer, ask: Callable[..., HandmadeEnclave]
+) -> None:
+    enclave = ask("id")
+    derived = enclave.open().session.inputs[0].version_id
+    source = server.state.metadata.table("t").current.version_id
+    (row,) = server.sql("SELECT derivation FROM versions WHERE version_id = ?", derived)
+    server.sql("DELETE FROM versions WHERE version_id = ?", derived)
+    server.sql(
+        "UPDATE versions SET derived_from = version_id, derivation = ? WHERE version_id = ?",
+        row[0],
+        source,
+    )
+    for again in (enclave, enclave.another(enclave.job)):
+        answer = again.ask()
+        assert answer.status_code != 200
+        assert answer.json()["code"] == "seal_broken"
+
+
+def test_rows_of_another_filter_are_not_passed_off_as_those_of_this_one(
+    server: LocalServer,
+    policy: clf.Policy,
+    ask: Callable[..., HandmadeEnclave],
+    tmp_path: Path,
+) -> None:
+    """What a wider policy had let out is put back, row and ciphertext, after it was tightened."""
+    enclave = ask("id")
+    wider = enclave.open().session.inputs[0].version_id
+    (kept,) = server.sql("SELECT * FROM versions WHERE version_id = ?", wider)
+    objects = server.directory / "objects"
+    shutil.copytree(objects / wider, tmp_path / wider)
+    server.set_policy("t", changed(policy, rows=f"{FILTER} AND id < 100"))
+    later = enclave.another(enclave.job)
+    tight = later.open().session.inputs[0].version_id
+    (row,) = server.sql("SELECT derivation FROM versions WHERE version_id = ?", tight)
+    server.sql("DELETE FROM versions WHERE version_id = ?", tight)
+    statement = f"INSERT INTO versions VALUES ({', '.join('?' * len(kept))})"  # noqa: S608 - no value
+    server.sql(statement, *kept[:-1], row[0])
+    shutil.copytree(tmp_path / wider, objects / wider)
+    answer = later.another(enclave.job).ask()
+    assert (answer.status_code, answer.json()["code"]) == (400, "seal_broken")
 
 
 # -- what takes long, and what goes wrong ---------------------------------------------------------

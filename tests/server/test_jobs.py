@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -209,6 +210,30 @@ def test_analyst_sees_its_own_jobs_only(server: LocalServer, job: JobDocument) -
     assert record(server, theirs).previous == job.digest
 
 
+@pytest.mark.parametrize("number", [2.0**53, 1e16, -1e20, 1e300])
+def test_number_in_a_job_does_not_hide_all_jobs_from_the_owner(
+    server: LocalServer, job: JobDocument, number: float
+) -> None:
+    status(server.submit(job))
+    odd = make_job([job_input(server.server_id, "t")], parameters={"x": number})
+    status(server.submit(odd))
+    assert listed(server) == [odd.digest, job.digest]
+    assert record(server, odd).job.operation.parameters == {"x": number}
+
+
+def test_job_that_is_nested_without_end_is_malformed(
+    server: LocalServer, job: JobDocument, refused: Refused
+) -> None:
+    nested = json.dumps(signed(job)).replace('"confidence"', f'"a":{"[" * 400}{"]" * 400},"b"')
+    for path, body in (
+        ("/v1/jobs", nested),
+        ("/v1/sessions", f'{{"evidence":{{}},"job":{json.dumps(json.loads(nested)["job"])}}}'),
+    ):
+        headers = {"Content-Type": "application/json"} | server.bearer("analyst")
+        answer = server.control.post(path, content=body, headers=headers)
+        assert refused(answer) == (400, "malformed")
+
+
 def test_list_can_be_narrowed(server: LocalServer) -> None:
     entry = job_input(server.server_id, "t")
     jobs = [make_job([entry], recipients=[clf.Identity.create().public]) for _ in range(3)]
@@ -263,7 +288,7 @@ def test_approval_is_absolute_and_logged(server: LocalServer, job: JobDocument) 
         {"runs": 0, "expires_at": 4_000_000_000},
         {"runs": 1_000_001, "expires_at": 4_000_000_000},
         {"runs": True, "expires_at": 4_000_000_000},
-        {"runs": 1.0, "expires_at": 4_000_000_000},
+        {"runs": 1.5, "expires_at": 4_000_000_000},
         {"runs": 1, "expires_at": None},
         {"runs": 1, "expires_at": 1 << 53},
         {"runs": 1, "expires_at": 1},
