@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clf_sdk import align, prepare, testing
     from clf_sdk._connection import Connection, connect
+    from clf_sdk._dry_run import DryRun, dry_run
     from clf_sdk._fetch import fetch
     from clf_sdk._identity import Identity
     from clf_sdk._job import Job
@@ -57,6 +58,7 @@ __all__ = [
     "ClfError",
     "Connection",
     "Describe",
+    "DryRun",
     "EnclavePolicy",
     "GradientBoosting",
     "Identity",
@@ -82,6 +84,7 @@ __all__ = [
     "audit_view",
     "catalogue",
     "connect",
+    "dry_run",
     "fetch",
     "inbox",
     "job_builder",
@@ -127,7 +130,9 @@ _HOME = {
     "Submission": "_submit",
     "TrustAnchor": "attestation",
     "VerifiedReceipt": "receipt",
+    "DryRun": "_dry_run",
     "connect": "_connection",
+    "dry_run": "_dry_run",
     "fetch": "_fetch",
     "releases": "_release",
     "requests": "_requests",

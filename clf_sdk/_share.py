@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable
 from concurrent.futures import (
     ALL_COMPLETED,
     FIRST_COMPLETED,
@@ -18,10 +19,12 @@ import pyarrow as pa
 from tqdm.auto import tqdm
 
 from clf_sdk._connection import Connection, connect, only_connection
+from clf_sdk._mock import MockMaker, mock_to_document
 from clf_sdk._table import SharedTable
 from clf_sdk.errors import ClfError, ConfigurationError
 from clf_sdk.policy import Policy
 from clf_sdk.protocol import (
+    MOCK,
     Profile,
     TableDescription,
     UploadCommit,
@@ -30,10 +33,10 @@ from clf_sdk.protocol import (
     check_name,
 )
 from clf_sdk.sealed import (
-    RecordBatches,
     TableSealer,
     as_record_batches,
     file_record_batches,
+    seal_document,
 )
 
 _MOST_WORKERS = 4
@@ -72,7 +75,7 @@ class _Uploader:
         self._put(str(number), self._sealer.seal(number, batch))
         return int(batch.nbytes)
 
-    def put_all(self, batches: RecordBatches) -> None:
+    def put_all(self, batches: Iterable[pa.RecordBatch]) -> None:
         """Seal and put all row groups."""
         count = min(_MOST_WORKERS, os.cpu_count() or 1)
         running: set[Future[int]] = set()
@@ -92,6 +95,17 @@ class _Uploader:
         for future in done:
             self._progress.update(future.result())
         return left
+
+    def put_mock(self, document: dict[str, Any]) -> None:
+        """Seal and put the table's mock."""
+        ticket = self._ticket
+        sealed, _ = seal_document(
+            document,
+            output=MOCK,
+            output_key=ticket.table_key,
+            version_id=ticket.version_id,
+        )
+        self._put("document", memoryview(sealed))
 
     def commit(self) -> TableDescription:
         """Put the manifest, and have the server publish the table."""
@@ -128,6 +142,7 @@ def share(
     widen: bool = False,
     index: bool = False,
     as_file: bool = False,
+    mock: bool = False,
     progress: bool | None = None,
 ) -> SharedTable:
     """Publish a table, or a file, through an owner's server.
@@ -156,6 +171,10 @@ def share(
         Publish a file of any kind as it is, to the byte, instead of a table: ``frame`` is its path
         or its content. Sealed, granted and audited like a table, whose rows are its bytes; programs
         in the enclave read ranges of it.
+    mock
+        Whether analysts see made-up rows of the same schema (`SharedTable.mock`), for `dry_run`.
+        They show round bounds of numbers, and values that at least ten rows have, or as many as the
+        policy's smallest group; where the policy names an entity or rows, only types.
     progress
         Whether to show a progress bar; by default only on a terminal or in a notebook.
 
@@ -184,6 +203,8 @@ def share(
     check_name(name, what="a table")
     if not isinstance(policy, Policy):
         raise ConfigurationError("policy must be a clf.Policy")
+    if as_file and mock:
+        raise ConfigurationError("a file has no mock", hint="leave out mock or as_file")
     if as_file and index:
         raise ConfigurationError("a file has no index", hint="leave out index or as_file")
     batches = file_record_batches(frame) if as_file else as_record_batches(frame, index=index)
@@ -209,7 +230,12 @@ def share(
     ) as bar:
         uploader = _Uploader(connection, ticket, sealer, bar)
         try:
-            uploader.put_all(batches)
+            if mock:
+                maker = MockMaker(batches.schema, policy)
+                uploader.put_all(maker.watch(batches))
+                uploader.put_mock(mock_to_document(maker.table()))
+            else:
+                uploader.put_all(batches)
             described = uploader.commit()
         except BaseException:
             uploader.abandon()

@@ -13,6 +13,8 @@ from clf_sdk.errors import NotFound
 from clf_sdk.protocol import TableDescription
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from clf_sdk._connection import Connection
 
 _SHORT = 12
@@ -93,6 +95,21 @@ class SharedTable(NotPicklable):
         from clf_sdk.sealed import is_file  # noqa: PLC0415 - keeps the import of clf_sdk light
 
         return is_file([(each.name, each.type, each.nullable) for each in self.description.columns])
+
+    def mock(self) -> pa.Table:
+        """Return made-up rows of this table's schema, of the columns that are chosen.
+
+        Raises
+        ------
+        NotFound
+            The owner shares none.
+        """
+        from clf_sdk._mock import mock_from_document  # noqa: PLC0415 - loads numpy
+        from clf_sdk.protocol import TableMock  # noqa: PLC0415 - the same
+
+        path = f"/v1/tables/{self.name}/mock"
+        whole = mock_from_document(self.connection.http.ask(TableMock, "GET", path))
+        return whole if self.columns is None else whole.select(list(self.columns))
 
     def select(self, columns: Sequence[str]) -> SharedTable:
         """Return the same table, restricted to some columns.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from clf_sdk._cards import frame_html
 from clf_sdk._cards import text as escaped
 from clf_sdk._connection import Connection, all_connections
 from clf_sdk._table import SharedTable
@@ -14,8 +15,11 @@ from clf_sdk.notebook._view import View
 if TYPE_CHECKING:
     import ipywidgets
     import pandas as pd
+    import pyarrow as pa
 
 _COLUMNS = ["owner", "table", "rows", "columns", "version", "shared_at"]
+_MOCK_ROWS = 5
+_MADE_UP = "mock data: nobody's rows"
 _CODE = "padding:6px 10px;border:1px solid rgba(128,128,128,.45);border-radius:4px"
 
 
@@ -83,6 +87,13 @@ class Catalogue(View):
             f"{_identifier(variable)} = {owner}.table({table.name!r})[{columns!r}]"
         )
 
+    def mock(self, place: tuple[str, str]) -> pa.Table | None:
+        """Return the made-up rows of a table; None where its owner shares none."""
+        try:
+            return self[place].mock()
+        except NotFound:
+            return None
+
     def _lines(self) -> list[str]:
         lines = [repr(self)]
         for place, table in self.tables.items():
@@ -91,6 +102,9 @@ class Catalogue(View):
                 f"  {column.name}: {column.type}{'' if column.nullable else ', never missing'}"
                 for column in table.description.columns
             ]
+            if (mock := self.mock(place)) is not None:
+                shown = mock.slice(0, _MOCK_ROWS).to_pandas().to_string(index=False)
+                lines += [f"  {_MADE_UP}", *(f"  {line}" for line in shown.splitlines())]
         return lines
 
     def _build(self) -> ipywidgets.Widget:
@@ -111,6 +125,9 @@ class Catalogue(View):
             self.details.value, self.snippet.value = "<p>no table is visible to you</p>", ""
             return
         self.details.value = self[self.chosen.value]._repr_html_()
+        if (mock := self.mock(self.chosen.value)) is not None:
+            rows = frame_html(mock.slice(0, _MOCK_ROWS).to_pandas())
+            self.details.value += f"<p>{_MADE_UP}</p>{rows}"
         lines = self.code(self.chosen.value).split("\n")
         shown = "\n".join(escaped(line, most=10_000) for line in lines)
         self.snippet.value = f'<pre style="{_CODE}">{shown}</pre>'

@@ -54,6 +54,7 @@ from clf_sdk.protocol._job import (
 from clf_sdk.protocol._keys import PublicKeyDocument, SealedMessage
 from clf_sdk.protocol._owner import (
     AUTHORITIES_SIGNATURE,
+    MOCK,
     ColumnDescription,
     PolicyChange,
     PolicyUpdate,
@@ -64,6 +65,7 @@ from clf_sdk.protocol._owner import (
     SignedAuthorities,
     TableDescription,
     TableList,
+    TableMock,
     TlsAuthorities,
     UploadCommit,
     UploadRequest,
@@ -153,6 +155,7 @@ __all__ = [
     "AUTHORITIES_SIGNATURE",
     "JOB_SIGNATURE",
     "LEAST_MEMORY_BYTES",
+    "MOCK",
     "MOST_LARGEST",
     "MOST_ROUNDING",
     "MOST_RUNS",
@@ -260,6 +263,7 @@ __all__ = [
     "Suppressed",
     "TableDescription",
     "TableList",
+    "TableMock",
     "TakenGrant",
     "TlsAuthorities",
     "UnionNode",

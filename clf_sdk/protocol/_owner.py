@@ -83,6 +83,16 @@ class TableDescription(Document):
     policy: dict[str, Any] | None
 
 
+MOCK = "mock"
+"""Name under which a table's mock is sealed as a document."""
+
+
+class TableMock(Document):
+    """Made-up rows of a table's schema: an Arrow IPC stream, in base64."""
+
+    arrow: Base64
+
+
 class TableList(Document):
     """All tables of a server."""
 

@@ -23,6 +23,7 @@ from clf_sdk.protocol import (
     SignedAuthorities,
     TableDescription,
     TableList,
+    TableMock,
     TlsAuthorities,
     UploadCommit,
     UploadRequest,
@@ -136,6 +137,12 @@ def people_router(
         describe = uploads.describe if principal.role == "owner" else uploads.catalogue
         described = [describe(table) for table in state.metadata.list_tables()]
         return TableList(tables=[entry for entry in described if entry is not None])
+
+    @router.get("/v1/tables/{name}/mock", tags=["owner", "analyst"])
+    def get_mock(name: Name, principal: Principal = anyone_known) -> TableMock:
+        """Return made-up rows of a table's schema, if its owner shares some."""
+        table = state.metadata.table(name)
+        return uploads.mock(table, everything=principal.role == "owner")
 
     @router.put("/v1/tables/{name}/policy", tags=["owner"], dependencies=[owner])
     def put_policy(name: Name, body: PolicyUpdate) -> PolicyChange:

@@ -16,6 +16,7 @@ from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
 
 from clf_sdk import Policy
+from clf_sdk._mock import mock_from_document, mock_to_document
 from clf_sdk.errors import (
     Conflict,
     DeadlineExceeded,
@@ -28,6 +29,7 @@ from clf_sdk.errors import (
 from clf_sdk.protocol import (
     ColumnDescription,
     TableDescription,
+    TableMock,
     UploadTicket,
     canonical_json,
     parse_json,
@@ -45,13 +47,14 @@ from clf_server._upload_ledger import (
     UploadLedger,
     hash_ticket,
 )
-from clf_server._vault import MANIFEST_NAME, Vault
+from clf_server._vault import DOCUMENT_NAME, MANIFEST_NAME, Vault
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 _MOST_OBJECT_BYTES = 512 << 20
 _PIECE_BYTES = 2 << 20
+_MOST_MOCK_BYTES = 4 << 20
 
 
 class Uploads:
@@ -273,6 +276,7 @@ class Uploads:
         manifest = self._vault.manifest(stored)
         _check_objects(manifest, sizes)
         check_policy(new_policy, manifest.schema)
+        self._check_mock(stored, manifest, sizes)
         stored = replace(stored, rows=manifest.rows, row_groups=len(manifest.row_groups))
         writer.commit()
         policy = self._policies.seal(new_policy, stored)
@@ -305,6 +309,39 @@ class Uploads:
         for version_id in gone:
             state.objects.delete(version_id)
         return self.describe(state.metadata.table(name))
+
+    def _check_mock(self, stored: Version, manifest: Manifest, sizes: dict[str, int]) -> None:
+        if sizes.get(DOCUMENT_NAME, 0) > _MOST_MOCK_BYTES:
+            raise TooLarge(f"a mock has at most {_MOST_MOCK_BYTES >> 20} MiB")
+        mock = self._vault.mock(stored)
+        if mock is None:
+            return
+        types = {field.name: field.type for field in manifest.schema}
+        for field in mock_from_document(mock).schema:
+            if types.get(field.name) != field.type:
+                raise Malformed("the mock has a column that the table has not")
+
+    def mock(self, table: StoredTable, *, everything: bool) -> TableMock:
+        """Return the mock of a table; to analysts its columns that may leave.
+
+        Raises
+        ------
+        NotFound
+            The owner shares none.
+        PolicyTampered
+            The policy, which says what may leave, is not what the owner set.
+        """
+        mock = self._vault.mock(table.current)
+        if mock is None:
+            raise NotFound(
+                f"table {table.name!r} has no mock", hint="its owner can share it with mock=True"
+            )
+        allowed = None if everything else self._policies.of(table).columns
+        if allowed is None:
+            return mock
+        whole = mock_from_document(mock)
+        shown = whole.select([name for name in whole.column_names if name in allowed])
+        return TableMock.parse(mock_to_document(shown))
 
     def describe(self, table: StoredTable) -> TableDescription:
         """Describe a table to its owner; its columns are read from the sealed manifest.
@@ -345,7 +382,8 @@ class Uploads:
 
 def _check_objects(manifest: Manifest, sizes: dict[str, int]) -> None:
     expected = {str(number): group.bytes for number, group in enumerate(manifest.row_groups)}
-    found = {name: size for name, size in sizes.items() if name != MANIFEST_NAME}
+    beside = (MANIFEST_NAME, DOCUMENT_NAME)
+    found = {name: size for name, size in sizes.items() if name not in beside}
     if found != expected:
         raise Malformed(
             "the objects of the upload are not those that its manifest names",

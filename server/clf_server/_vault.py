@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import threading
 from collections import OrderedDict
@@ -12,8 +13,8 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from clf_sdk.keys import KEY_BYTES, derive_column_key, derive_manifest_key, derive_policy_key
-from clf_sdk.protocol import InputKeys
-from clf_sdk.sealed import Manifest, open_manifest
+from clf_sdk.protocol import MOCK, InputKeys, TableMock
+from clf_sdk.sealed import Manifest, open_document, open_manifest
 from clf_server._keks import KekRetired, Keks
 from clf_server._metadata import Version
 from clf_server._objects import ObjectStore
@@ -112,6 +113,20 @@ class Vault:
                 while len(self._manifests) > _MOST_KEPT:
                     self._manifests.popitem(last=False)
         return manifest
+
+    def mock(self, version: Version) -> TableMock | None:
+        """Open the mock of a version; None where its owner shares none."""
+        if DOCUMENT_NAME not in self._objects.sizes(version.version_id):
+            return None
+        sealed = self._objects.read(version.version_id, DOCUMENT_NAME)
+        opened = open_document(
+            sealed,
+            output=MOCK,
+            output_key=self._table_key(version),
+            version_id=version.version_id,
+            expected_version=hashlib.sha256(sealed).hexdigest(),
+        )
+        return TableMock.parse(opened)
 
     def release(self, version: Version, columns: list[str]) -> InputKeys:
         """Derive the manifest key and the keys of the given columns, and no others."""
