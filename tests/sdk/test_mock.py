@@ -38,7 +38,7 @@ TABLE = pa.table(
 
 def _policy(**changes: Any) -> clf.Policy:
     enclave = clf.EnclavePolicy(mrenclave="ab" * 32)
-    return clf.Policy(**({"enclave": enclave, "operations": ["glm"]} | changes))
+    return clf.Policy(enclave=enclave, operations=["glm"], **changes)
 
 
 def _mock(table: pa.Table = TABLE, **changes: Any) -> pa.Table:
