@@ -19,6 +19,7 @@ rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/debconf/*-old \
     /var/cache/ldconfig/aux-cache /var/lib/dpkg/*-old
 find /var/log -type f -delete
 
-# Byte code that the packages wrote carries the times of files; this one carries their hash.
+# Byte code that the packages wrote carries the times of files; this one carries their hash. It is
+# written by one process, because it also depends on what its process has compiled before.
 find /usr/lib/python3* -depth -type d -name __pycache__ -exec rm -rf {} +
-PYTHONHASHSEED=0 python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /usr/lib/python3*
+PYTHONHASHSEED=0 python3 -m compileall -q -j 1 --invalidation-mode unchecked-hash /usr/lib/python3*
