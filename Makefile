@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-browser lint format bench notebooks notebooks-pair docs clean
+.PHONY: demo test test-browser test-replicas test-stops lint format bench notebooks notebooks-pair docs clean
 
 $(STAMP): pyproject.toml requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "CLF needs Python 3.11 or later; set PYTHON=/path/to/python3.11")'
@@ -29,6 +29,14 @@ test: lint
 
 test-browser: $(STAMP)
 	$(BIN)/python -m pytest tests/browser
+
+# The server's tests again, with each server two replicas on PostgreSQL and an S3-compatible store.
+test-replicas: $(STAMP)
+	$(BIN)/python -m pytest -n 2 tests/server --backend replicated
+
+# Servers that are stopped or killed 200 times while uploads arrive, and while jobs run.
+test-stops: $(STAMP)
+	$(BIN)/python -m pytest tests/attacks/test_stops.py --rounds 200 --timeout 3600
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

@@ -40,6 +40,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "embedded(why): about one server that keeps all in its directory, not about replicas",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("backend") == "embedded":
+        return
+    for item in items:
+        if (mark := item.get_closest_marker("embedded")) is not None:
+            item.add_marker(pytest.mark.skip(reason=f"not about replicas: {mark.args[0]}"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep identities and runs of the tests out of the user's directories, and out of a keyring."""

@@ -44,6 +44,7 @@ def resume(directory: Path) -> None:
         administration.resume()
 
 
+@pytest.mark.embedded("a database that holds a server takes no second one")
 def test_restored_server_is_the_same_one_and_goes_on_when_resumed(
     enclave: HandmadeEnclave, tmp_path: Path
 ) -> None:
@@ -69,6 +70,7 @@ def test_restored_server_is_the_same_one_and_goes_on_when_resumed(
     again.close()
 
 
+@pytest.mark.embedded("a replica's directory lies beside it")
 def test_backup_is_private_and_never_overwrites(local: LocalServer, tmp_path: Path) -> None:
     file = tmp_path / "clinic.backup"
     make_backup(local.directory, file)
@@ -78,6 +80,7 @@ def test_backup_is_private_and_never_overwrites(local: LocalServer, tmp_path: Pa
     assert {path.name for path in tmp_path.iterdir()} == {"clinic", "clinic.backup"}
 
 
+@pytest.mark.embedded("a database that holds a server takes no second one")
 def test_restored_files_are_as_private_as_they_were(local: LocalServer, tmp_path: Path) -> None:
     make_backup(local.directory, tmp_path / "b")
     restore_backup(tmp_path / "b", tmp_path / "again")
@@ -125,6 +128,7 @@ def test_what_leads_out_of_the_directory_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "escaped").exists()
 
 
+@pytest.mark.embedded("a database that holds a server takes no second one")
 def test_commands_say_what_they_did(local: LocalServer, tmp_path: Path) -> None:
     file, again = str(tmp_path / "b"), str(tmp_path / "again")
     made = CliRunner().invoke(command, ["backup", str(local.directory), file])

@@ -38,11 +38,11 @@ def _code(answer: Any) -> tuple[int, str]:
 
 
 def test_ticket_opens_manifest_and_row_groups(local: LocalServer, session: SessionAnswer) -> None:
-    stored = local.directory / "objects" / session.session.inputs[0].version_id
-    assert {path.name for path in stored.iterdir()} == {"manifest", "0"}
-    for path in stored.iterdir():
-        answer = _get(local.data, session, path.name)
-        assert (answer.status_code, answer.content) == (200, path.read_bytes())
+    stored = local.objects_of(session.session.inputs[0].version_id)
+    assert set(stored) == {"manifest", "0"}
+    for name, content in stored.items():
+        answer = _get(local.data, session, name)
+        assert (answer.status_code, answer.content) == (200, content)
         assert answer.headers["accept-ranges"] == "bytes"
 
 
@@ -143,6 +143,7 @@ def test_ticket_dies_after_ten_minutes(local: LocalServer, session: SessionAnswe
     assert _code(_get(local.data, session)) == (401, "ticket_refused")
 
 
+@pytest.mark.embedded("tickets of replicas outlive each of them")
 def test_ticket_dies_with_the_server(local: LocalServer, session: SessionAnswer) -> None:
     local.close()
     local.restart()

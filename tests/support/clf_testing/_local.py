@@ -285,3 +285,8 @@ class LocalServer:
     def stored(self) -> set[str]:
         """Return the version ids that lie in the object store."""
         return set(self.state.objects.versions())
+
+    def objects_of(self, version_id: str) -> dict[str, bytes]:
+        """Return the objects of a version as they lie in the object store, by name."""
+        store = self.state.objects
+        return {name: store.read(version_id, name) for name in store.sizes(version_id)}
