@@ -440,7 +440,7 @@ def only_connection() -> Connection:
     if len(made) != 1:
         raise ConfigurationError(
             "no server is connected" if not made else f"{len(made)} servers are connected",
-            hint="connect with clf.connect(profile)"
+            hint="connect, and keep the connection: clinic = clf.connect(profile)"
             if not made
             else "say which one, with to=connection",
         )
