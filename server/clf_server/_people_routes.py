@@ -133,9 +133,11 @@ def people_router(
 
     @router.get("/v1/tables", tags=["owner", "analyst"])
     def get_tables(principal: Principal = anyone_known) -> TableList:
-        """List the tables: to the owner with policies, to analysts with what may leave."""
-        describe = uploads.describe if principal.role == "owner" else uploads.catalogue
-        described = [describe(table) for table in state.metadata.list_tables()]
+        """List the tables: to the owner with policies, to analysts what they may ask for."""
+        tables = state.metadata.list_tables()
+        if principal.role == "owner":
+            return TableList(tables=[uploads.describe(table) for table in tables])
+        described = [uploads.catalogue(table, principal.analyst) for table in tables]
         return TableList(tables=[entry for entry in described if entry is not None])
 
     @router.get("/v1/tables/{name}/mock", tags=["owner", "analyst"])

@@ -366,16 +366,19 @@ class Uploads:
             policy=policy,
         )
 
-    def catalogue(self, table: StoredTable) -> TableDescription | None:
+    def catalogue(self, table: StoredTable, analyst: str | None) -> TableDescription | None:
         """Describe a table to an analyst: without its policy, and with the columns that may leave.
 
-        None when the stored policy, which says which those are, was tampered with.
+        None when the policy lets other analysts ask, and not this one; or when what is stored of
+        it was tampered with.
         """
         try:
-            allowed = self._policies.of(table).columns
+            policy = self._policies.of(table)
         except PolicyTampered:
             return None
-        whole = self.describe(table)
+        if policy.analysts is not None and analyst not in policy.analysts:
+            return None
+        whole, allowed = self.describe(table), policy.columns
         columns = [each for each in whole.columns if allowed is None or each.name in allowed]
         return whole.model_copy(update={"columns": columns, "policy": None})
 

@@ -185,6 +185,19 @@ def test_analyst_sees_the_columns_that_may_leave_and_no_policy(
     assert [column["name"] for column in owned["columns"]] == ["id", "x", "y"]
 
 
+def test_analyst_sees_no_table_that_is_for_others_alone(
+    server: LocalServer, policy: clf.Policy
+) -> None:
+    def seen(label: str) -> list[str]:
+        answer = server.control.get("/v1/tables", headers=server.bearer(label)).json()
+        return [table["name"] for table in answer["tables"]]
+
+    assert seen("analyst") == ["t"]
+    server.set_policy("t", changed(policy, analysts=[clf.Identity.create().public]))
+    assert seen("analyst") == []
+    assert seen("owner") == ["t"]
+
+
 # -- deciding -----------------------------------------------------------------------------------
 
 
