@@ -10,7 +10,7 @@ from fastapi import Request
 from clf_sdk.errors import AccessDenied, TokenRefused
 from clf_sdk.protocol import Role
 from clf_server._state import ServerState
-from clf_server._tokens import StoredToken
+from clf_server._tokens import StoredToken, is_signed
 
 _MOST_PATH_CHARACTERS = 200
 
@@ -49,8 +49,9 @@ def person(state: ServerState, *roles: Role) -> Callable[[Request], Principal]:
         try:
             # Step 1: the address has attempts left.
             state.attempts.check(client)
-            # Step 2: the token is known.
+            # Step 2: the token is known, and the server has signed it.
             token = _find(state, request.headers.get("authorization"), client)
+            _check_signed(state, token)
             principal = admit(token, roles, now=state.now())
         except AccessDenied as error:
             refused = {
@@ -82,6 +83,18 @@ def _find(state: ServerState, authorization: str | None, client: str) -> StoredT
             hint="use the profile file that the server's operator gave you",
         )
     return token
+
+
+def _check_signed(state: ServerState, token: StoredToken) -> None:
+    """Check that the operator's command has issued the token, and nobody changed it since."""
+    for _ in range(2):  # a new identity may have signed it anew between the two looks
+        if token.revoked_at is not None or is_signed(token, state.identity.public_bytes):
+            return
+        token = state.tokens.get(token.id) or token
+    raise TokenRefused(
+        "the access token is not one that this server has issued",
+        hint="somebody wrote to the server's database; its operator must find out who",
+    )
 
 
 def admit(token: StoredToken, roles: Container[Role], *, now: int) -> Principal:

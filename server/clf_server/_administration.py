@@ -211,8 +211,10 @@ class Administration:
             if label is None and holder is not None:
                 label = holder.label
             name = check_name(label, what="a token")
+            identity = self._identities.present(connection)
             secret, token = self.tokens.issue(
                 connection,
+                identity,
                 role=role,
                 label=name,
                 analyst=None if holder is None else holder.id,
@@ -221,7 +223,6 @@ class Administration:
             )
             self._audit.append("token.created", _describe(token), connection=connection)
             path = profile or self._config.directory / f"{name}.profile.json"
-            identity = self._identities.present(connection)
             # Last, so that a file that can't be written takes everything back.
             make_profile(self._config, identity, token, secret=secret).save(path)
         return path

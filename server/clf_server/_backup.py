@@ -40,6 +40,7 @@ from clf_server._objects import ObjectStore
 from clf_server._pause import Pause
 from clf_server._snapshot import put_snapshot, take_snapshot
 from clf_server._state import OBJECTS_NAME, open_objects
+from clf_server._upgrade import sign_tokens
 
 _LIST_NAME = "backup.json"
 _SNAPSHOT_NAME = "database.sqlite"
@@ -255,11 +256,12 @@ def restore_backup(
         made.chmod(0o700)
         _change_settings(made / CONFIG_NAME, settings or {})
         config = load_config(made)
-        put_snapshot(part / _SNAPSHOT_NAME, config)
+        revision = put_snapshot(part / _SNAPSHOT_NAME, config)
         if config.object_store is None:
             (part / OBJECTS_NAME).rename(made / OBJECTS_NAME)
         else:
             _put_objects(part / OBJECTS_NAME, open_objects(config))
+        sign_tokens(made, before=revision)
         _pause(made, summary)
         if directory.exists():
             directory.rmdir()

@@ -255,11 +255,13 @@ def rotate_key_command(directory: Path) -> None:
 @_DIRECTORY
 def migrate_command(directory: Path) -> None:
     """Bring the database of DIR to this version. Stop the server and make a backup first."""
-    from clf_server._config import load_config
-    from clf_server._migrate import migrate
+    from clf_server._upgrade import upgrade
 
-    before, after = migrate(load_config(directory).database)
-    click.echo(f"it is of revision {after}" if before == after else f"{before} -> {after}")
+    done = upgrade(directory)
+    same = done.before == done.after
+    click.echo(f"it is of revision {done.after}" if same else f"{done.before} -> {done.after}")
+    if done.signed_tokens:
+        click.echo(f"{done.signed_tokens} tokens hold on; `clf server token list` shows whose")
 
 
 @server.command()

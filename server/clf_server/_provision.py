@@ -169,6 +169,7 @@ def _fill(
             keks.promote(connection, kek, keks.prepare(kek, config))
             secret, token = tokens.issue(
                 connection,
+                identity,
                 role="owner",
                 label="owner",
                 analyst=None,

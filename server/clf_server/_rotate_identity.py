@@ -23,6 +23,7 @@ from clf_server._exclusive import alone
 from clf_server._identities import Identities, State, StoredIdentity
 from clf_server._kek_file import destroy_file, sync_folder
 from clf_server._metadata import Metadata
+from clf_server._tokens import Tokens
 
 MOST_OVERLAP_DAYS = 365
 _DAY_SECONDS = 86400
@@ -103,7 +104,9 @@ def _succeed(
         acceptance=new.sign(ACCEPTANCE_SIGNATURE, succession.to_json()),
     )
 
-    # 3. The new identity is the present one, and the log goes on under it, at once or not at all.
+    # 3. The new identity is the present one, tokens are its own, and the log goes on under it, at
+    #    once or not at all.
+    tokens = Tokens(identities.metadata)
     with identities.metadata.transaction() as connection:
         identities.succeed(connection, signed)
         details = {
@@ -111,6 +114,7 @@ def _succeed(
             "successor": succession.successor,
             "ends_at": succession.ends_at,
         }
+        tokens.sign_anew(connection, new, before=old.public_bytes)
         audit.append_as_successor("identity.succeeded", details, connection=connection, before=old)
     return succession
 

@@ -47,18 +47,18 @@ def take_snapshot(config: ServerConfig, file: Path) -> None:
         engine.dispose()
 
 
-def put_snapshot(file: Path, config: ServerConfig) -> None:
-    """Make the database of a restored server from a snapshot.
+def put_snapshot(file: Path, config: ServerConfig) -> str | None:
+    """Make the database of a restored server from a snapshot; return the snapshot's revision.
 
     Raises
     ------
     ConfigurationError
         The database holds a server already.
     """
-    migrate(sqlite_url(file))  # it may be of an older version
+    revision, _ = migrate(sqlite_url(file))  # it may be of an older version
     if config.database_url is None:
         file.rename(str(config.database.database))
-        return
+        return revision
     migrate(config.database)
     engine = make_engine(sqlite_url(file))
     try:
@@ -66,6 +66,7 @@ def put_snapshot(file: Path, config: ServerConfig) -> None:
             _copy(source, config.database)
     finally:
         engine.dispose()
+    return revision
 
 
 def _copy(source: sa.Connection, target_url: sa.URL) -> None:

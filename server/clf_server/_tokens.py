@@ -1,14 +1,22 @@
-"""Access tokens of people: random, stored as hashes, with a role, a label and an expiry."""
+"""Access tokens of people: random, stored as hashes, with a role, a label and an expiry.
+
+Whoever can write to the database could add a token of his own, or make an analyst's an owner's. So
+the server's identity signs each (docs/protocol.md §11.5).
+"""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
 
 import sqlalchemy as sa
 
-from clf_sdk.errors import NotFound
+from clf_sdk.errors import NotFound, SignatureInvalid
+from clf_sdk.keys import SigningKey, verify_signature
 from clf_sdk.protocol import Role
 from clf_server._database import SCHEMA
 from clf_server._metadata import Metadata
@@ -27,7 +35,9 @@ _tokens = sa.Table(
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("expires_at", sa.BigInteger, nullable=False),
     sa.Column("revoked_at", sa.BigInteger, nullable=True),
+    sa.Column("signature", sa.Text, nullable=True),  # by the identity; none once it is revoked
 )
+_SIGNATURE = "token"
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,8 @@ class StoredToken:
         Identity id of the analyst to whom it belongs; None for an owner's.
     created_at, expires_at, revoked_at
         Unix seconds; ``revoked_at`` is None while it is not revoked.
+    signature
+        The server's, in Base64; None once it is revoked.
     """
 
     id: str
@@ -58,6 +70,31 @@ class StoredToken:
     created_at: int
     expires_at: int
     revoked_at: int | None
+    signature: str | None = None
+
+    def signed(self, identity: SigningKey) -> StoredToken:
+        """Return the token with the signature of the server's identity."""
+        signature = identity.sign(_SIGNATURE, _document(self))
+        return replace(self, signature=base64.b64encode(signature).decode())
+
+
+@lru_cache(maxsize=4096)
+def is_signed(token: StoredToken, public_key: bytes) -> bool:
+    """Tell whether an identity has signed a token as it is stored now."""
+    try:
+        signature = base64.b64decode(token.signature or "", validate=True)
+        verify_signature(public_key, _SIGNATURE, _document(token), signature)
+    except (SignatureInvalid, ValueError):
+        return False
+    return True
+
+
+def _document(token: StoredToken) -> dict[str, Any]:
+    kept = {name: value for name, value in vars(token).items() if name not in _NOT_SIGNED}
+    return {"clf": 1, "type": "token", **kept}
+
+
+_NOT_SIGNED = {"revoked_at", "signature"}
 
 
 class Tokens:
@@ -73,6 +110,7 @@ class Tokens:
     def issue(
         self,
         connection: sa.Connection,
+        identity: SigningKey,
         *,
         role: Role,
         label: str,
@@ -80,7 +118,7 @@ class Tokens:
         created_at: int,
         expires_at: int,
     ) -> tuple[str, StoredToken]:
-        """Make a token, store its hash, and return its secret and what was stored."""
+        """Make a token, sign it, store its hash, and return its secret and what was stored."""
         if (role == "analyst") is (analyst is None):
             raise ValueError("a token belongs to an analyst exactly when its role is analyst")
         secret = secrets.token_urlsafe(_SECRET_BYTES)
@@ -93,7 +131,7 @@ class Tokens:
             created_at=created_at,
             expires_at=expires_at,
             revoked_at=None,
-        )
+        ).signed(identity)
         connection.execute(sa.insert(_tokens).values(**vars(token)))
         return secret, token
 
@@ -106,6 +144,12 @@ class Tokens:
         query = sa.select(_tokens).where(_tokens.c.token_hash == _hash(secret))
         with self._metadata.reading() as connection:
             row = connection.execute(query).first()
+        return StoredToken(*row) if row else None
+
+    def get(self, token_id: str) -> StoredToken | None:
+        """Return the token of an id, or None."""
+        with self._metadata.reading() as connection:
+            row = connection.execute(sa.select(_tokens).where(_tokens.c.id == token_id)).first()
         return StoredToken(*row) if row else None
 
     def revoke(self, connection: sa.Connection, token_id: str, *, at: int) -> StoredToken | None:
@@ -132,6 +176,32 @@ class Tokens:
         """Revoke all tokens of an analyst, and return those that were not revoked before."""
         return _revoke(connection, _tokens.c.analyst == analyst, at=at)
 
+    def sign_anew(
+        self, connection: sa.Connection, identity: SigningKey, *, before: bytes | None
+    ) -> int:
+        """Sign what another identity has signed, and return how many tokens that are.
+
+        Parameters
+        ----------
+        connection
+            Open transaction.
+        identity
+            Signs from now on.
+        before
+            Public key of the identity before, whose signature must hold; None to sign all that have
+            no signature, of a database from before there were any.
+        """
+        live = sa.select(_tokens).where(_tokens.c.revoked_at.is_(None))
+        count = 0
+        for row in connection.execute(live).all():
+            token = StoredToken(*row)
+            if token.signature is None if before is None else is_signed(token, before):
+                signature = token.signed(identity).signature
+                changed = sa.update(_tokens).where(_tokens.c.id == token.id)
+                connection.execute(changed.values(signature=signature))
+                count += 1
+        return count
+
     def list(self) -> list[StoredToken]:
         """Return all tokens, the oldest first."""
         query = sa.select(_tokens).order_by(_tokens.c.created_at, _tokens.c.id)
@@ -145,7 +215,7 @@ def _revoke(
     query = (
         sa.update(_tokens)
         .where(condition, _tokens.c.revoked_at.is_(None))
-        .values(revoked_at=at)
+        .values(revoked_at=at, signature=None)
         .returning(*_tokens.c)
     )
     return [StoredToken(*row) for row in connection.execute(query)]

@@ -35,6 +35,7 @@ from clf_sdk.protocol import (
     parse_json,
 )
 from clf_sdk.sealed import Manifest, describe_schema, normalise_schema
+from clf_server._access import Principal
 from clf_server._metadata import StoredTable, Version, overtaken
 from clf_server._objects import ObjectWriter
 from clf_server._policies import Policies, check_policy
@@ -321,8 +322,8 @@ class Uploads:
             if types.get(field.name) != field.type:
                 raise Malformed("the mock has a column that the table has not")
 
-    def mock(self, table: StoredTable, *, everything: bool) -> TableMock:
-        """Return the mock of a table; to analysts its columns that may leave.
+    def mock(self, table: StoredTable, principal: Principal) -> TableMock:
+        """Return the mock of a table; to analysts who may ask for it, its columns that may leave.
 
         Raises
         ------
@@ -331,12 +332,16 @@ class Uploads:
         PolicyTampered
             The policy, which says what may leave, is not what the owner set.
         """
-        mock = self._vault.mock(table.current)
+        mock, allowed = self._vault.mock(table.current), None
+        if principal.role != "owner":
+            policy = self._policies.of(table)
+            allowed = policy.columns
+            if not _may_ask(policy, principal.analyst):
+                mock = None
         if mock is None:
             raise NotFound(
                 f"table {table.name!r} has no mock", hint="its owner can share it with mock=True"
             )
-        allowed = None if everything else self._policies.of(table).columns
         if allowed is None:
             return mock
         whole = mock_from_document(mock)
@@ -376,11 +381,15 @@ class Uploads:
             policy = self._policies.of(table)
         except PolicyTampered:
             return None
-        if policy.analysts is not None and analyst not in policy.analysts:
+        if not _may_ask(policy, analyst):
             return None
         whole, allowed = self.describe(table), policy.columns
         columns = [each for each in whole.columns if allowed is None or each.name in allowed]
         return whole.model_copy(update={"columns": columns, "policy": None})
+
+
+def _may_ask(policy: Policy, analyst: str | None) -> bool:
+    return policy.analysts is None or analyst in policy.analysts
 
 
 def _check_objects(manifest: Manifest, sizes: dict[str, int]) -> None:

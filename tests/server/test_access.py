@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from clf_sdk.protocol import Profile
 from clf_server._access import Principal, admit, person
 from clf_server._administration import Administration
 from clf_server._attempts import BURST, SECONDS_EACH
+from clf_server._rotate_identity import rotate_identity
 from clf_server._tokens import StoredToken
 from clf_testing import LocalServer, the_analyst
 
@@ -53,6 +55,37 @@ def refusals(local: LocalServer) -> list[dict[str, Any]]:
 
 
 # -- who is admitted ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_token_written_into_the_database_admits_nobody(
+    local: LocalServer,
+    administration: Administration,
+    rotated: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    analyst, owner = (local.profile(label).token for label in ("analyst", "owner"))
+    path = administration.create_token("owner", days=1, label="left")
+    left = Profile.load(path).token
+    found = local.state.tokens.find(left)
+    assert found is not None
+    administration.revoke_token(found.id)
+    planted = secrets.token_urlsafe(32)
+    digest = hashlib.sha256(planted.encode()).hexdigest()
+    local.sql(
+        "INSERT INTO tokens SELECT 'feedfeedfeed', ?, role, 'me', analyst, created_at, expires_at, "
+        "NULL, signature FROM tokens WHERE label = 'owner'",
+        digest,
+    )
+    local.sql("UPDATE tokens SET role = 'owner', analyst = NULL WHERE label = 'analyst'")
+    local.sql("UPDATE tokens SET revoked_at = NULL WHERE label = 'left'")
+    if rotated:  # which signs the tokens that were good, and no others
+        rotate_identity(local.directory, overlap_days=1, clock=local.clock)
+    for token in (planted, analyst, left):
+        answer = ask(local, token)
+        assert (answer.status_code, answer.json()["code"]) == (401, "token_refused")
+        assert "not one that this server has issued" in detail(answer)
+    assert ask(local, owner).status_code == 200
+    assert [entry["token"] for entry in refusals(local)][:1] == ["feedfeedfeed"]
 
 
 def test_route_gets_the_principal(local: LocalServer) -> None:

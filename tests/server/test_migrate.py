@@ -114,11 +114,13 @@ def test_server_keeps_all_it_knows_when_it_is_migrated(
     keys = local.sql("SELECT * FROM key_encryption_keys")
     local.sql("DROP TABLE key_encryption_keys")
     local.sql("DROP TABLE server_identities")
+    local.sql("ALTER TABLE tokens DROP COLUMN signature")
     with pytest.raises(ConfigurationError, match="of revision none"):
         local.restart()
     done = CliRunner().invoke(command, ["migrate", str(local.directory)])
     assert done.exit_code == 0, done.output
     assert f"{REVISIONS[0]} -> {REVISIONS[-1]}" in done.output
+    assert "2 tokens hold on" in done.output
     for row in keys:  # what the revision of keys can not know
         local.sql("INSERT INTO key_encryption_keys VALUES (?, ?, ?, ?, ?, ?)", *row)
     local.restart()

@@ -52,6 +52,13 @@ def test_mock_shows_what_the_present_policy_lets_out_and_goes_with_the_table(
     assert _columns(local, "analyst") == ["id"]
     assert _columns(local, "owner") == ["id", "x"]
     assert local.control.get("/v1/tables/t/mock").status_code == 401
+    others = [clf.Identity.create().public]
+    local.set_policy(
+        "t", clf.Policy(enclave=ENCLAVE, operations=["glm"], columns=["id"], analysts=others)
+    )
+    hidden = local.control.get("/v1/tables/t/mock", headers=local.bearer("analyst"))
+    assert hidden.json()["code"] == "not_found"
+    assert _columns(local, "owner") == ["id", "x"]
     local.upload("t", numbers, policy, widen=True)
     gone = local.control.get("/v1/tables/t/mock", headers=local.bearer("analyst"))
     assert gone.json()["code"] == "not_found"

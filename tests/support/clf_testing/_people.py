@@ -35,15 +35,16 @@ def admit(
         analysts, tokens = Analysts(metadata), Tokens(metadata)
         with metadata.transaction() as connection:
             analysts.add(connection, Analyst(analyst, label, now))
+            identity = Identities(metadata, directory).present(connection)
             secret, token = tokens.issue(
                 connection,
+                identity,
                 role="analyst",
                 label=label,
                 analyst=analyst.id,
                 created_at=now,
                 expires_at=now + lifetime_seconds,
             )
-        identity = Identities(metadata, directory).current()
         profile = make_profile(config, identity, token, secret=secret)
         profile.save(directory / f"{label}.profile.json")
     finally:
