@@ -63,6 +63,42 @@ def derive_output_key(base: bytes, shares: Sequence[bytes], version_id: str) -> 
     return hkdf.derive(b"".join(parts))
 
 
+def derive_memory_secret(identity: bytes) -> bytes:
+    """Secret of a server under which it remembers people, 32 bytes.
+
+    Parameters
+    ----------
+    identity
+        Its private identity key, raw.
+    """
+    hkdf = HKDF(hashes.SHA256(), length=KEY_BYTES, salt=None, info=b"clf/1 memory")
+    return hkdf.derive(identity)
+
+
+def derive_person_salt(memory: bytes, table: str) -> bytes:
+    """Salt of the digests of a table's people, 32 bytes."""
+    info = b"clf/1 person\x00" + table.encode()
+    return HKDF(hashes.SHA256(), length=KEY_BYTES, salt=None, info=info).derive(memory)
+
+
+def derive_memory_key(secrets: Sequence[bytes], salt: str) -> bytes:
+    """Key of what is remembered of a run, 32 bytes: nobody has it who lacks one owner's secret.
+
+    Parameters
+    ----------
+    secrets
+        Memory secrets of all servers of the job, in the order of their ids, 32 bytes each.
+    salt
+        The record's, 32 hex digits.
+    """
+    if any(len(secret) != KEY_BYTES for secret in secrets):
+        raise ValueError("a memory secret has 32 bytes")
+    hkdf = HKDF(
+        hashes.SHA256(), length=KEY_BYTES, salt=bytes.fromhex(salt), info=b"clf/1 memory record"
+    )
+    return hkdf.derive(b"".join(secrets))
+
+
 def derive_run_secret(manifest_keys: Sequence[bytes], run: str) -> bytes:
     """Source of a run's random numbers, 32 bytes: nobody has it who lacks any input's key.
 

@@ -177,6 +177,7 @@ class PolicyEditor(View):
             round_counts=self._last.round_counts,
             output_rows=self._last.output_rows,
             output_bytes=self._last.output_bytes,
+            differencing=self._last.differencing,
             row_level=self._last.row_level,
             release=self.release.value,
             approval=self.approval.value,

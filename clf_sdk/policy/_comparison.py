@@ -145,6 +145,14 @@ def _multiples(before: int, after: int) -> Change:
     return "wider" if after % before else "tighter"
 
 
+def _ordered(before: str, after: str) -> Change:
+    """Compare what becomes of results that are too close to earlier ones."""
+    if before == after:
+        return "equal"
+    stricter = ("off", "review", "refuse")
+    return "tighter" if stricter.index(after) > stricter.index(before) else "wider"
+
+
 def _either(before: str, after: str, *, tight: str) -> Change:
     if before == after:
         return "equal"
@@ -194,6 +202,7 @@ _COMPARED: dict[str, Callable[[Policy, Policy], Change]] = {
     "round_counts": lambda old, new: _multiples(old.round_counts, new.round_counts),
     "output_rows": lambda old, new: _most(old.output_rows, new.output_rows),
     "output_bytes": lambda old, new: _most(old.output_bytes, new.output_bytes),
+    "differencing": lambda old, new: _ordered(old.differencing, new.differencing),
     "row_level": lambda old, new: _allowed_set(old.row_level, new.row_level),
     "release": lambda old, new: _either(old.release, new.release, tight="review"),
     "approval": lambda old, new: _either(old.approval, new.approval, tight="ask"),

@@ -11,6 +11,7 @@ from clf_sdk.attestation import TCB_STATUSES
 from clf_sdk.protocol import (
     MOST_ROUNDING,
     ColumnName,
+    Differencing,
     Document,
     Dominance,
     Name,
@@ -156,6 +157,10 @@ class PolicyDocument(Document):
     )
     output_bytes: Annotated[int, Field(ge=1, le=MOST_OUTPUT)] | None = Field(
         default=None, description="Most bytes of an output as it is sealed; null: no limit."
+    )
+    differencing: Differencing = Field(
+        default="review",
+        description="What becomes of results whose people differ by a few from an earlier one's.",
     )
     row_level: Annotated[list[Sha256], _Any] = Field(
         default=[],

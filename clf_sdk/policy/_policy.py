@@ -25,6 +25,7 @@ from clf_sdk.protocol import (
     MOST_LARGEST,
     MOST_ROUNDING,
     PROTOCOL_VERSION,
+    Differencing,
     Dominance,
     Rules,
     check_name,
@@ -85,6 +86,10 @@ class Policy:
         Counts in results are rounded to multiples of this number; 1 leaves them exact.
     output_rows, output_bytes
         Most rows of an output, and most bytes of it as it is sealed; None is no limit.
+    differencing
+        What becomes of results about people of whom all but a few are those of an earlier result:
+        ``"review"``: they wait for the owner's release; ``"refuse"``: the job ends; ``"off"``:
+        nothing is compared.
     row_level
         Public identities, or identity ids, that may receive outputs with rows of single people.
         Empty: nobody.
@@ -116,6 +121,7 @@ class Policy:
     round_counts: int
     output_rows: int | None
     output_bytes: int | None
+    differencing: Differencing
     row_level: frozenset[str]
     release: Release
     approval: Approval
@@ -137,6 +143,7 @@ class Policy:
         round_counts: int = 1,
         output_rows: int | None = None,
         output_bytes: int | None = None,
+        differencing: Differencing = "review",
         row_level: Iterable[Any] = (),
         release: Release = "at_once",
         approval: Approval = "ask",
@@ -166,6 +173,7 @@ class Policy:
             "round_counts": _count("round_counts", round_counts, MOST_ROUNDING),
             "output_rows": _limit("output_rows", output_rows),
             "output_bytes": _limit("output_bytes", output_bytes),
+            "differencing": _choice("differencing", differencing, ("off", "review", "refuse")),
             "row_level": _identities("row_level", row_level, or_empty=True),
             "release": _choice("release", release, ("at_once", "review")),
             "approval": _choice("approval", approval, ("ask", "automatic")),
@@ -219,6 +227,7 @@ class Policy:
             round_counts=self.round_counts,
             output_rows=self.output_rows,
             output_bytes=self.output_bytes,
+            differencing=self.differencing,
             row_level=sorted(self.row_level),
             release=self.release,
         )

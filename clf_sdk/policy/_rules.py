@@ -203,6 +203,13 @@ def _output_bytes(policy: Policy, _request: AccessRequest) -> Decision:
     return "enclave", f"outputs of more than {policy.output_bytes:,} bytes are refused"
 
 
+def _differencing(policy: Policy, _request: AccessRequest) -> Decision:
+    if policy.differencing == "off" or policy.smallest_group == 1:
+        return "allowed", "results are not compared with earlier ones"
+    ends = "are refused" if policy.differencing == "refuse" else "wait for the owner's review"
+    return "enclave", f"results whose people differ by a few from an earlier one's {ends}"
+
+
 def _row_level(policy: Policy, request: AccessRequest) -> Decision:
     recipients = {recipient.digest for recipient in request.job.recipients}
     if beyond := recipients - policy.row_level:
@@ -263,6 +270,7 @@ RULES: tuple[Rule, ...] = (
     Rule("round_counts", _round_counts, "the owner gives out rounded counts only"),
     Rule("output_rows", _output_rows, "the output has more rows than the owner allows"),
     Rule("output_bytes", _output_bytes, "the output is larger than the owner allows"),
+    Rule("differencing", _differencing, "the result is too close to an earlier one"),
     Rule("row_level", _row_level, "the owner does not give out rows of single people"),
     Rule("release", _release, "the owner reviews results first"),
     Rule("approval", _approval, "the owner has not approved this job"),

@@ -95,6 +95,11 @@ def in_words(policy: Policy) -> dict[str, str]:
         "output_bytes": "outputs of any size"
         if policy.output_bytes is None
         else f"at most {policy.output_bytes:,} bytes in an output",
+        "differencing": {
+            "off": "results are not compared with earlier ones",
+            "review": "results that tell of few people beside earlier ones wait for review",
+            "refuse": "no results that tell of few people beside earlier ones",
+        }[policy.differencing],
         "row_level": f"rows of single people to {people(policy.row_level)}"
         if policy.row_level
         else "no rows of single people",

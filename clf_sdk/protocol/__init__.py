@@ -52,6 +52,20 @@ from clf_sdk.protocol._job import (
     Operation,
 )
 from clf_sdk.protocol._keys import PublicKeyDocument, SealedMessage
+from clf_sdk.protocol._memory import (
+    MEMORY_LIST_SIGNATURE,
+    MEMORY_SIGNATURE,
+    MOST_POPULATIONS,
+    MOST_SEALED_BYTES,
+    MemoryAnswer,
+    MemoryList,
+    MemoryRecord,
+    MemoryStatement,
+    MemorySubmission,
+    ReleasedShape,
+    ReleasedShapes,
+    SignedMemoryList,
+)
 from clf_sdk.protocol._owner import (
     AUTHORITIES_SIGNATURE,
     MOCK,
@@ -112,7 +126,7 @@ from clf_sdk.protocol._result import (
     share_delivery_info,
     share_info,
 )
-from clf_sdk.protocol._rules import MOST_LARGEST, MOST_ROUNDING, Dominance, Rules
+from clf_sdk.protocol._rules import MOST_LARGEST, MOST_ROUNDING, Differencing, Dominance, Rules
 from clf_sdk.protocol._run import Endpoint, RunRequest
 from clf_sdk.protocol._session import (
     MOST_SECRET_BYTES,
@@ -155,10 +169,14 @@ __all__ = [
     "AUTHORITIES_SIGNATURE",
     "JOB_SIGNATURE",
     "LEAST_MEMORY_BYTES",
+    "MEMORY_LIST_SIGNATURE",
+    "MEMORY_SIGNATURE",
     "MOCK",
     "MOST_LARGEST",
+    "MOST_POPULATIONS",
     "MOST_ROUNDING",
     "MOST_RUNS",
+    "MOST_SEALED_BYTES",
     "MOST_SECRET_BYTES",
     "PROTOCOL_VERSION",
     "RESULT_SIGNATURE",
@@ -178,6 +196,7 @@ __all__ = [
     "ColumnDescription",
     "ColumnName",
     "DeriveStep",
+    "Differencing",
     "DisclosureReport",
     "Document",
     "Dominance",
@@ -208,6 +227,11 @@ __all__ = [
     "LinkMember",
     "LinkNode",
     "MeasuredProgram",
+    "MemoryAnswer",
+    "MemoryList",
+    "MemoryRecord",
+    "MemoryStatement",
+    "MemorySubmission",
     "MerkleProof",
     "Mode",
     "Name",
@@ -232,6 +256,8 @@ __all__ = [
     "ReleaseList",
     "ReleaseShare",
     "ReleaseStatus",
+    "ReleasedShape",
+    "ReleasedShapes",
     "ResultAccess",
     "ResultEnvelope",
     "ResultSubmission",
@@ -255,6 +281,7 @@ __all__ = [
     "SignedAuthorities",
     "SignedCheckpoint",
     "SignedJob",
+    "SignedMemoryList",
     "SignedResult",
     "SignedSuccession",
     "SplitStep",

@@ -14,6 +14,10 @@ MOST_LARGEST = 100
 MOST_ROUNDING = 1_000_000
 
 
+Differencing = Literal["off", "review", "refuse"]
+_STRICTER: tuple[Differencing, ...] = ("off", "review", "refuse")
+
+
 class Dominance(Document):
     """An (n, k) rule: no sum of which so few people make up more than so much.
 
@@ -42,6 +46,8 @@ class Rules(Document):
         Counts are multiples of this number; 1: they are exact.
     output_rows, output_bytes
         Most rows, and most bytes of ciphertext, that an output may have; null: no limit.
+    differencing
+        What becomes of results whose people differ from those of an earlier one by a few.
     row_level
         Identity ids that may receive rows of single people; empty: nobody.
     release
@@ -53,6 +59,7 @@ class Rules(Document):
     round_counts: Annotated[int, Field(ge=1)]
     output_rows: Annotated[int, Field(ge=1)] | None
     output_bytes: Annotated[int, Field(ge=1)] | None
+    differencing: Differencing
     row_level: list[Sha256]
     release: Literal["at_once", "review"]
 
@@ -75,6 +82,7 @@ class Rules(Document):
             round_counts=math.lcm(*(each.round_counts for each in every)),
             output_rows=_fewest(each.output_rows for each in every),
             output_bytes=_fewest(each.output_bytes for each in every),
+            differencing=max((each.differencing for each in every), key=_STRICTER.index),
             row_level=sorted(recipients),
             release="review" if any(each.release == "review" for each in every) else "at_once",
         )

@@ -159,10 +159,11 @@ class InputKeys(Document):
 
 
 class SessionKeys(Document):
-    """Step 11: plaintext of the sealed keys."""
+    """Step 11: plaintext of the sealed keys; ``memory`` is the memory secret (§8.4)."""
 
     inputs: Annotated[dict[Name, InputKeys], Field(max_length=64)]
     secrets: Annotated[dict[Name, Base64], Field(max_length=MOST_SECRETS)]
+    memory: Base64 | None
 
 
 def session_keys_info(*, binding: str, server: str, session: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from clf_sdk.sealed._bytes import (
     file_record_batches,
     is_file,
 )
+from clf_sdk.sealed._cipher import open_blob
 from clf_sdk.sealed._document import open_document, seal_document
 from clf_sdk.sealed._input import TARGET_BYTES, RecordBatches, as_record_batches
 from clf_sdk.sealed._manifest import Manifest, RowGroup, open_manifest
@@ -41,6 +42,7 @@ __all__ = [
     "iter_batches",
     "normalise_batch",
     "normalise_schema",
+    "open_blob",
     "open_document",
     "open_manifest",
     "open_table",

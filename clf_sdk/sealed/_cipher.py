@@ -81,3 +81,16 @@ def decrypt_into(
     if written + len(tail) != len(out):
         raise SealBroken(f"{what} has another length than its ciphertext says")
     out[written:] = tail
+
+
+def open_blob(key: bytes, context: bytes, ciphertext: bytes, *, what: str) -> bytes:
+    """Decrypt the whole of a ciphertext.
+
+    Raises
+    ------
+    SealBroken
+        Another key or context, or changed bytes.
+    """
+    plaintext = bytearray(plaintext_size(len(ciphertext)))
+    decrypt_into(key, context, ciphertext, memoryview(plaintext), what=what)
+    return bytes(plaintext)

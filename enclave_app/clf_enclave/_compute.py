@@ -84,9 +84,11 @@ def compute(
     started = time.perf_counter()
     data = prepare(aligned.data, job.prepare, disclosure)
     disclosure.check_group(data)
+    disclosure.begin_operation()
     outputs = run_operation(
         parameters, data, disclosure, secret=secret, beside=beside, rehearsal=rehearsal
     )
+    disclosure.end_operation(data)
     if job.match_report:
         if MATCH_REPORT in outputs:
             raise InvalidJob(f"the operation has an output {MATCH_REPORT!r} of its own")
@@ -118,6 +120,7 @@ def _align(
             tables,
             entities=disclosure.entities,
             hidden=disclosure.hidden_entities,
+            remembered=disclosure.remembered,
             matches=job.match_report,
         )
     if job.memory_limit_bytes is None or len(streams) != len(tables):
@@ -128,6 +131,7 @@ def _align(
         streams,
         entities=disclosure.entities,
         hidden=disclosure.hidden_entities,
+        remembered=disclosure.remembered,
         matches=job.match_report,
         folder=workspace.folder,
         memory_limit_bytes=job.memory_limit_bytes,

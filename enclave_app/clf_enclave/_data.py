@@ -33,10 +33,14 @@ class Persons:
     physical
         Column with one value a person, null where a row has nothing of this input; None when each
         row holds exactly one row of the input and no two the same.
+    row
+        Column with the number of the input's row, null where there is none; None when rows need
+        not be known again in another run.
     """
 
     input: str
     physical: str | None
+    row: str | None = None
 
 
 @dataclass(frozen=True)

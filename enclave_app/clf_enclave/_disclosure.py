@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal, NoReturn, TypeAlias
 
+import pyarrow as pa
+
 from clf_enclave._data import AlignedData
+from clf_enclave._populations import Population, Spoken, population
 from clf_sdk.errors import PolicyRefused
+from clf_sdk.keys import derive_person_salt
 from clf_sdk.operations import output_recipients, parameters_of
 from clf_sdk.protocol import (
     DisclosureReport,
@@ -38,10 +42,21 @@ class Disclosure:
     def __init__(self) -> None:
         self._demanded: list[tuple[str, Rules]] = []
         self._entities: dict[str, GrantedInput] = {}
+        self._salts: dict[str, bytes] = {}
+        self._spoken: list[Spoken] | None = None
+        self.populations: dict[str, Population] = {}
+        """Of whom the outputs speak, by input, for owners who remember that."""
         self._checked: defaultdict[str, set[Rule]] = defaultdict(set)
         self._suppressed: defaultdict[str, dict[Rule, tuple[int, set[str]]]] = defaultdict(dict)
 
-    def add(self, server: str, rules: Rules, inputs: Iterable[GrantedInput] = ()) -> None:
+    def add(
+        self,
+        server: str,
+        rules: Rules,
+        inputs: Iterable[GrantedInput] = (),
+        *,
+        memory: bytes | None = None,
+    ) -> None:
         """Take in the rules of a session that was just opened with a server.
 
         Parameters
@@ -52,11 +67,15 @@ class Disclosure:
             What it demands.
         inputs
             What it grants.
+        memory
+            Its memory secret, if it compares results with earlier ones.
         """
         self._demanded.append((server, rules))
         for granted in inputs:
             if granted.entity is not None:
                 self._entities[granted.name] = granted
+            if memory is not None:
+                self._salts[granted.name] = derive_person_salt(memory, granted.table)
 
     @property
     def rules(self) -> Rules:
@@ -80,6 +99,50 @@ class Disclosure:
             name
             for name, granted in self._entities.items()
             if granted.entity not in granted.columns
+        }
+
+    # -- whom results speak of -----------------------------------------------------------------
+
+    @property
+    def remembered(self) -> set[str]:
+        """Inputs of which each row must be known again, because their people are not named."""
+        if self.rules.smallest_group == 1:
+            return set()
+        return set(self._salts) - set(self._entities)
+
+    def begin_operation(self) -> None:
+        """Note from now on of whom results speak."""
+        self._spoken = []
+
+    def note_groups(self, data: AlignedData, keys: Sequence[str], shown: pa.Table) -> None:
+        """Note that a result speaks of groups of rows.
+
+        Parameters
+        ----------
+        data
+            The rows.
+        keys
+            Columns in the database that make the groups.
+        shown
+            Values of the keys, one row for each group that is shown.
+        """
+        if self._spoken is not None and keys and shown.num_rows:
+            self._spoken.append(Spoken(data, tuple(keys), shown))
+
+    def end_operation(self, data: AlignedData) -> None:
+        """Tell the people of what was noted apart, while the rows are there.
+
+        Parameters
+        ----------
+        data
+            What the results speak of, where the operation did not say.
+        """
+        spoken, self._spoken = self._spoken or [Spoken(data)], None
+        if self.rules.smallest_group == 1:
+            return
+        self.populations = {
+            name: population(spoken, name, salt=salt, entity=name in self._entities)
+            for name, salt in self._salts.items()
         }
 
     def check_outputs(self, job: JobDocument, row_level: Collection[str]) -> None:
@@ -250,6 +313,8 @@ class Disclosure:
         PolicyRefused
             They are fewer than some owner demands; the message does not say how many they are.
         """
+        if self._spoken is not None:
+            self._spoken.append(Spoken(data))
         people = [count for count in data.count_persons().values() if count]
         self.check_counts([data.rows or -1, *people])
 

@@ -8,7 +8,9 @@ from types import MappingProxyType
 
 from clf_enclave._compute import Report
 from clf_enclave._disclosure import Disclosure
+from clf_enclave._memory import MemoryOfOwners
 from clf_enclave._operations import Output
+from clf_enclave._populations import Population
 from clf_enclave._receipt import make_receipt, put_receipt
 from clf_enclave._results import SealedOutput, put_outputs, seal_outputs
 from clf_enclave._session import OpenSession, RunIdentity, open_session
@@ -62,7 +64,12 @@ class Owners:
         """Open a session with one owner, whose rules hold from now on."""
         started = time.perf_counter()
         session = self._patiently(endpoint)
-        self._disclosure.add(endpoint.server, session.session.rules, session.session.inputs)
+        self._disclosure.add(
+            endpoint.server,
+            session.session.rules,
+            session.session.inputs,
+            memory=session.memory,
+        )
         self._report(
             "session",
             {
@@ -164,7 +171,10 @@ class Owners:
         """
         sessions = self._confirm(sessions, row_level, computed_under)
         started = time.perf_counter()
-        sealed = seal_outputs(self._identity, outputs, reviewers=self._disclosure.reviewers)
+        memory = MemoryOfOwners(self._identity, sessions, self._disclosure)
+        close = memory.settle(self._populations(aligned_rows))
+        reviewers = sorted({*self._disclosure.reviewers, *close})
+        sealed = seal_outputs(self._identity, outputs, reviewers=reviewers)
         for output in sealed:
             envelope = output.signed.envelope
             self._disclosure.check_sizes(
@@ -186,6 +196,12 @@ class Owners:
             "delivered",
             {"outputs": list(outputs), "seconds": time.perf_counter() - started},
         )
+
+    def _populations(self, people: int) -> Mapping[str, Population]:
+        """Return of whom the outputs speak; of a program of one's own only how many is known."""
+        known = self._disclosure.populations
+        unknown = Population((people,))
+        return {entry.name: known.get(entry.name, unknown) for entry in self._identity.job.inputs}
 
     def _put(
         self,

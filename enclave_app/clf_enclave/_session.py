@@ -89,6 +89,8 @@ class OpenSession:
         Opened keys, by input.
     secrets
         Named secrets that were asked for, by name.
+    memory
+        The server's memory secret (docs/protocol.md §8.4); None where nothing is compared.
     """
 
     endpoint: Endpoint
@@ -99,6 +101,7 @@ class OpenSession:
     access: SessionAccess
     keys: dict[str, InputKeys]
     secrets: dict[str, bytes]
+    memory: bytes | None
 
     def __repr__(self) -> str:
         return f"OpenSession({self.session.session[:8]}… with server {self.session.server[:8]}…)"
@@ -155,6 +158,8 @@ def _check_granted(
     job: JobDocument, secrets: Sequence[str], session: Session, keys: SessionKeys
 ) -> None:
     """Every input that the job takes from this server was granted, exactly as asked."""
+    if (keys.memory is None) != (session.rules.differencing == "off"):
+        raise BindingMismatch("the server's memory secret is not what its rules demand")
     if session.secrets != list(secrets) or set(keys.secrets) != set(secrets):
         raise BindingMismatch("the server released other secrets than it was asked for")
     asked = {entry.name: entry for entry in job.inputs if entry.server == session.server}
@@ -258,6 +263,7 @@ def open_session(
         access=answer.access,
         keys=dict(keys.inputs),
         secrets=dict(keys.secrets),
+        memory=keys.memory,
     )
 
 

@@ -161,6 +161,26 @@ class Channel:
             raise error_from_problem(response.status, data)
         return parse_json(data, what="server's answer") if data else None
 
+    def get_bytes(self, path: str, headers: dict[str, str], *, most_bytes: int) -> bytes:
+        """Return the body of an answer that is no JSON.
+
+        Raises
+        ------
+        ClfError
+            What the server refuses with.
+        TransportError
+            The connection failed.
+        """
+        response = self._send("GET", path, None, headers)
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            raise error_from_problem(response.status, self._whole(response))
+        if response.length is None or response.length > most_bytes:
+            self._connection.close()
+            raise ServerError(f"the answer of {self._url} is too large")
+        buffer = memoryview(bytearray(response.length))
+        self.read_into(response, buffer)
+        return bytes(buffer)
+
     def post_json(self, path: str, body: bytes) -> Any:
         """POST JSON and return the parsed answer."""
         return self.call("POST", path, body, {"Content-Type": "application/json"})

@@ -18,6 +18,8 @@ from clf_server._direct import DirectRoutes
 from clf_server._enclave_routes import enclave_router
 from clf_server._job_routes import job_router
 from clf_server._jobs import Jobs
+from clf_server._memory import MOST_MEMORY_BYTES, Memory
+from clf_server._memory_routes import memory_router
 from clf_server._middleware import MOST_JSON_BYTES, RequestGuard
 from clf_server._people_routes import anyone_router, people_router
 from clf_server._policies import Policies
@@ -35,6 +37,8 @@ def _most_bytes(method: str, path: str) -> int | None:
         return None
     if method == "PUT" and path.endswith("/receipt"):
         return MOST_RECEIPT_BYTES
+    if path.startswith("/v1/memory/"):
+        return MOST_MEMORY_BYTES
     return MOST_OBJECT_BYTES if method == "PUT" else MOST_JSON_BYTES
 
 
@@ -45,7 +49,8 @@ def create_apps(state: ServerState) -> tuple[FastAPI, Starlette]:
     off, the first one does this too.
     """
     vault = Vault(state.keks, state.objects)
-    results = Results(state)
+    memory = Memory(state)
+    results = Results(state, memory)
     policies = Policies(state, vault)
     uploads = Uploads(state, vault, policies)
     data = Starlette(
@@ -55,6 +60,7 @@ def create_apps(state: ServerState) -> tuple[FastAPI, Starlette]:
         ]
     )
     control = _create_control(state, vault, policies, results, uploads)
+    control.include_router(memory_router(state, memory))
     if state.config.blob_port is None:
         control.router.routes.extend(data.routes)
     return control, data

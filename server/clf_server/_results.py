@@ -28,6 +28,7 @@ from clf_sdk.protocol import (
     share_delivery_info,
 )
 from clf_server._access import Principal
+from clf_server._memory import Memory
 from clf_server._metadata import StoredResult
 from clf_server._objects import ObjectWriter
 from clf_server._parties import may_see
@@ -44,8 +45,9 @@ _MOST_OBJECTS = 65_536
 class Results:
     """Outputs that arrive, and outputs that are there."""
 
-    def __init__(self, state: ServerState) -> None:
+    def __init__(self, state: ServerState, memory: Memory) -> None:
         self._state = state
+        self._memory = memory
         self._ledger: ResultLedger = (
             SharedResults(state.metadata, state.clock)
             if state.metadata.shared
@@ -260,6 +262,7 @@ class Results:
         )
         with state.metadata.transaction() as connection:
             state.grants.check_now(connection, ticket)
+            self._memory.check_told(connection, ticket, shared=share is not None)
             if not state.metadata.add_result(connection, result):
                 return
             stored = {

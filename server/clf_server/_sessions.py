@@ -16,7 +16,7 @@ from clf_sdk.attestation import (
     verify_quote,
 )
 from clf_sdk.errors import BindingMismatch, CollateralUnavailable
-from clf_sdk.keys import PublicKey, SigningKey, server_id
+from clf_sdk.keys import PublicKey, SigningKey, derive_memory_secret, server_id
 from clf_sdk.policy import AccessRequest, enforce
 from clf_sdk.protocol import (
     SESSION_SIGNATURE,
@@ -33,6 +33,7 @@ from clf_sdk.protocol import (
     SessionAnswer,
     SessionKeys,
     SessionRequest,
+    digest,
     session_keys_info,
 )
 from clf_server._derived import DerivedVersions
@@ -44,7 +45,7 @@ from clf_server._session_audit import describe_granted
 from clf_server._standing import find_standing
 from clf_server._state import ServerState
 from clf_server._tickets import LIFETIME_SECONDS as TICKET_SECONDS
-from clf_server._tickets import Ticket
+from clf_server._tickets import Remembered, Ticket
 from clf_server._vault import Vault
 
 
@@ -132,6 +133,25 @@ def _grant(
     return granted, version
 
 
+def _remembered(asked: _Asked) -> Remembered:
+    """Return what tells the rows of an input apart from those of other versions and filters.
+
+    The columns that a job asks for make no difference to that.
+    """
+    row_filter = asked.policy.row_filter
+    source = {
+        "version": asked.table.current.version_id,
+        "rows": None if row_filter is None else row_filter.canonical,
+    }
+    return Remembered(
+        input=asked.entry.name,
+        table=asked.table.name,
+        basis=digest(source),
+        entity=asked.policy.entity,
+        rows=asked.policy.rows,
+    )
+
+
 def open_session(
     state: ServerState,
     vault: Vault,
@@ -206,14 +226,17 @@ def open_session(
 
     # 9. Keys sealed to the enclave, tickets, and this server's signature.
     session_id = secrets.token_hex(16)
+    rules = Rules.tightest(each.policy.rules for each in asked)
     keys = SessionKeys(
         inputs={
             granted.name: vault.release(version, granted.released) for granted, version in grants
         },
         secrets=secrets_asked,
+        memory=None
+        if rules.differencing == "off"
+        else derive_memory_secret(identity.private_bytes()),
     )
     info = session_keys_info(binding=report_data.hex(), server=binding.server, session=session_id)
-    rules = Rules.tightest(each.policy.rules for each in asked)
     ticket = Ticket(
         versions=frozenset(granted.version_id for granted in inputs),
         run=binding.run,
@@ -225,6 +248,12 @@ def open_session(
         review=rules.release == "review",
         output_rows=rules.output_rows,
         output_bytes=rules.output_bytes,
+        server=binding.server,
+        differencing=rules.differencing,
+        must_remember=rules.differencing != "off" and rules.smallest_group > 1,
+        remembered=tuple(_remembered(each) for each in asked)
+        if rules.differencing != "off"
+        else (),
     )
     result_ticket = replace(ticket, takes_results=True)
     access = SessionAccess(

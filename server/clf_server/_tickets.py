@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from clf_sdk.errors import TicketRefused
-from clf_sdk.protocol import Mode
+from clf_sdk.protocol import Differencing, Mode
 from clf_server._database import SCHEMA, Database
 
 LIFETIME_SECONDS = 600
@@ -35,6 +35,29 @@ _ticket_versions = sa.Table(
 
 
 @dataclass(frozen=True)
+class Remembered:
+    """An input of whose people the server remembers what results spoke of (§8.4).
+
+    Attributes
+    ----------
+    input, table
+        Names.
+    basis
+        Digest that names the version and row filter.
+    entity
+        Column by which people are counted; None: rows.
+    rows
+        The row filter.
+    """
+
+    input: str
+    table: str
+    basis: str
+    entity: str | None
+    rows: str | None
+
+
+@dataclass(frozen=True)
 class Ticket:
     """What a ticket opens.
 
@@ -54,6 +77,14 @@ class Ticket:
         Whether the owner must release the results.
     output_rows, output_bytes
         Most rows and bytes of an output; None is no limit.
+    server
+        Server id that the job pins.
+    differencing
+        What becomes of results that are too close to earlier ones.
+    must_remember
+        Whether nothing is stored before the program has compared.
+    remembered
+        The inputs that it compares.
     """
 
     versions: frozenset[str]
@@ -66,6 +97,10 @@ class Ticket:
     review: bool
     output_rows: int | None = None
     output_bytes: int | None = None
+    server: str = ""
+    differencing: Differencing = "off"
+    must_remember: bool = False
+    remembered: tuple[Remembered, ...] = ()
 
     def opens(self, version_id: str) -> bool:
         """Tell whether the blobs of a version may be pulled with it."""
@@ -79,7 +114,12 @@ class Ticket:
     def from_json(cls, values: dict[str, Any]) -> Ticket:
         """Read what `to_json` returned."""
         enclave = bytes.fromhex(values["enclave"])
-        return cls(**values | {"versions": frozenset(values["versions"]), "enclave": enclave})
+        read = {
+            "versions": frozenset(values["versions"]),
+            "enclave": enclave,
+            "remembered": tuple(Remembered(**each) for each in values.get("remembered", ())),
+        }
+        return cls(**values | read)
 
 
 class Tickets(Protocol):

@@ -36,6 +36,7 @@ RULES = st.builds(
     round_counts=st.sampled_from([1, 3, 5, 10]),
     output_rows=st.none() | st.integers(1, 3),
     output_bytes=st.none() | st.integers(1, 3),
+    differencing=st.sampled_from(["off", "review", "refuse"]),
     row_level=st.sets(st.sampled_from(IDENTITIES)).map(sorted),
     release=st.sampled_from(["at_once", "review"]),
 )
@@ -127,7 +128,7 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         keys: defaultdict[str, InputKeys] = defaultdict(
             lambda: InputKeys(manifest_key=bytes(32), columns={})
         )
-        opened.__dict__.update(session=session, endpoint=endpoint, keys=keys)
+        opened.__dict__.update(session=session, endpoint=endpoint, keys=keys, memory=None)
         return opened
 
     monkeypatch.setattr(_owners, "open_session", open_session)

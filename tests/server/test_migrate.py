@@ -109,7 +109,7 @@ def test_server_keeps_all_it_knows_when_it_is_migrated(
     local.close()
     for name in ("alembic_version", "ticket_versions", "tickets", "nonces", "upload_objects"):
         local.sql(f"DROP TABLE {name}")
-    for name in ("uploads", "staged_results"):
+    for name in ("uploads", "staged_results", "memory", "remembered_runs"):
         local.sql(f"DROP TABLE {name}")
     keys = local.sql("SELECT * FROM key_encryption_keys")
     local.sql("DROP TABLE key_encryption_keys")

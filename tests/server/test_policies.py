@@ -253,10 +253,12 @@ def test_rules_for_the_enclave_are_the_tightest_of_the_tables_and_signed(
     server.upload("u", numbers, other)
     first = job_input(server.server_id, "t")
     opened = enclave.another(make_job([first])).open().session.rules
-    assert opened == demand(smallest_group=7, row_level=[both, one])
+    assert opened == demand(smallest_group=7, row_level=[both, one], differencing="review")
     both_tables = make_job([first, job_input(server.server_id, "u")])
     opened = enclave.another(both_tables).open().session.rules
-    assert opened == demand(smallest_group=7, row_level=[both], release="review")
+    assert opened == demand(
+        smallest_group=7, row_level=[both], release="review", differencing="review"
+    )
 
 
 # -- on disk ------------------------------------------------------------------------------------

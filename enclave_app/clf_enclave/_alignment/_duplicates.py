@@ -109,13 +109,13 @@ def _aggregate(workspace: Workspace, part: Part, member: JoinMember, keys: list[
         columns[name] = Column(made, column.sources)
     persons = []
     for each in part.persons:
-        if each.physical is None:
-            persons.append(each)
-            continue
         # One of the rows' persons stands for all: a count of persons can only get smaller.
-        made = workspace.name("p")
-        parts.append(f"min({each.physical}) AS {made}")
-        persons.append(Persons(each.input, made))
+        physical, row = (
+            None if column is None else (workspace.name("p"), column)
+            for column in (each.physical, each.row)
+        )
+        parts += [f"min({of}) AS {made}" for made, of in filter(None, (physical, row))]
+        persons.append(Persons(each.input, physical and physical[0], row and row[0]))
     known = " AND ".join(f"{key} IS NOT NULL" for key in keys)
     select = (
         f"SELECT {', '.join(parts)} FROM {part.relation} WHERE {known} GROUP BY {', '.join(keys)}"  # noqa: S608 - names of ours

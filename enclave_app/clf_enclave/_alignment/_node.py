@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from clf_enclave._data import Column, Persons
@@ -34,5 +34,11 @@ class Part:
 
     @property
     def carried(self) -> list[str]:
-        """Columns of the database that count persons."""
-        return [each.physical for each in self.persons if each.physical is not None]
+        """Columns of the database that tell persons and rows apart."""
+        return carried(self.persons)
+
+
+def carried(persons: Iterable[Persons]) -> list[str]:
+    """Return columns of the database that tell persons and rows apart."""
+    every = [column for each in persons for column in (each.physical, each.row)]
+    return [column for column in every if column is not None]

@@ -42,6 +42,7 @@ def align_streams(
     *,
     entities: Mapping[str, str],
     hidden: Collection[str] = (),
+    remembered: Collection[str] = (),
     matches: bool,
     folder: Path,
     memory_limit_bytes: int,
@@ -53,8 +54,8 @@ def align_streams(
 
     Parameters
     ----------
-    workspace, tree, entities, hidden, matches
-        As of `align`.
+    workspace, tree, entities, hidden, remembered, matches
+        As of `align`; rows of what is joined in parts are not known again.
     streams
         The inputs by name.
     folder
@@ -70,7 +71,15 @@ def align_streams(
         There is no space for the parts.
     """
     if not any(isinstance(node, JoinNode | LinkNode) for node, _ in walk(tree)):
-        return align(workspace, tree, streams, entities=entities, hidden=hidden, matches=matches)
+        return align(
+            workspace,
+            tree,
+            streams,
+            entities=entities,
+            hidden=hidden,
+            remembered=remembered,
+            matches=matches,
+        )
     keyed = _keyed_inputs(tree)
     assert isinstance(tree, JoinNode)  # noqa: S101 - or it would have no keyed inputs
     size = sum(_bytes_of(stream) for stream in streams.values())

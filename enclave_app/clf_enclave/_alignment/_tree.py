@@ -11,7 +11,7 @@ import pyarrow as pa
 from clf_enclave._alignment._duplicates import resolve
 from clf_enclave._alignment._keys import comparable, kind_of
 from clf_enclave._alignment._link import link
-from clf_enclave._alignment._node import Part
+from clf_enclave._alignment._node import Part, carried
 from clf_enclave._data import AlignedData, Column, Persons
 from clf_enclave._spill import Renamed, Stream
 from clf_enclave._workspace import Workspace, literal
@@ -51,6 +51,7 @@ def align(
     *,
     entities: Mapping[str, str],
     hidden: Collection[str] = (),
+    remembered: Collection[str] = (),
     matches: bool = False,
     first_row: int = 0,
 ) -> Aligned:
@@ -70,6 +71,8 @@ def align(
         By input, the column whose values are its persons, where an owner names one.
     hidden
         Inputs whose entity column is there for counting alone: it is no column of the job's.
+    remembered
+        Inputs of which each row must be known again in another run.
     matches
         Whether the rows of each input must be told apart, for a match report.
     first_row
@@ -82,6 +85,7 @@ def align(
     """
     told_apart = _repeated(tree, entities, matches=matches)
     walker = _Walker(workspace, tables, entities, hidden, told_apart, first_row)
+    walker.remembered = remembered
     part = walker.part(tree)
     order = f" ORDER BY {', '.join(part.order)}" if part.order else ""
     physical = [*(column.physical for column in part.columns.values()), *part.carried]
@@ -157,6 +161,7 @@ class _Walker:
         self._counted = counted
         self._first_row = first_row
         self.persons: dict[str, int] = {}
+        self.remembered: Collection[str] = ()
 
     def part(self, node: AlignNode) -> Part:
         """Return what a node becomes."""
@@ -198,7 +203,12 @@ class _Walker:
             if entity is not None:
                 counted = f"SELECT count(DISTINCT {person}) FROM {relation}"  # noqa: S608 - names of ours
                 self.persons[name] = self._workspace.one(counted)[0]
-        return Part(relation, columns, (Persons(name, person),))
+        row = None
+        if name in self.remembered:
+            row = self._workspace.name("r")
+            made = f"row_number() OVER () + {self._first_row}" if person is None else person
+            relation = self._workspace.view(f"SELECT *, {made} AS {row} FROM {relation}")  # noqa: S608 - names of ours
+        return Part(relation, columns, (Persons(name, person, row),))
 
     def _keyed(self, node: JoinNode, member: JoinMember) -> tuple[Part, list[str], list[str]]:
         """Return a member with its keys made comparable, their names, and their kinds."""
@@ -268,9 +278,8 @@ class _Walker:
         kept = f" WHERE {known}" if node.how == "inner" else ""
         persons = tuple(each for part, _, _ in members for each in part.persons)
         physical = [column.physical for column in columns.values()]
-        carried = [each.physical for each in persons if each.physical is not None]
         view = self._workspace.view(
-            f"SELECT {', '.join([*physical, *carried])} FROM {source}{kept}"  # noqa: S608 - names of ours
+            f"SELECT {', '.join([*physical, *carried(persons)])} FROM {source}{kept}"  # noqa: S608 - names of ours
         )
         return Part(
             view, columns, persons, tuple(key.name for key in node.keys), self._order(node, members)
@@ -300,7 +309,11 @@ class _Walker:
                 raise InvalidJob(f"the inputs have a column {node.source[:80]!r} already")
             columns[node.source] = Column(self._workspace.name("c"), frozenset(inputs_of(node)))
         persons = [
-            Persons(each.input, self._workspace.name("p"))
+            Persons(
+                each.input,
+                self._workspace.name("p"),
+                None if each.row is None else self._workspace.name("r"),
+            )
             for part in parts
             for each in part.persons
         ]
@@ -315,8 +328,12 @@ class _Walker:
             ]
             if node.source is not None:
                 made.append(f"{literal(whose)} AS {columns[node.source].physical}")
-            own = {each.input: each.physical for each in part.persons}
-            made += [f"{own.get(each.input) or 'NULL'} AS {each.physical}" for each in persons]
+            own = {each.input: each for each in part.persons}
+            for each in persons:
+                ours = own.get(each.input)
+                made.append(f"{(ours and ours.physical) or 'NULL'} AS {each.physical}")
+                if each.row is not None:
+                    made.append(f"{(ours and ours.row) or 'NULL'} AS {each.row}")
             selects.append(f"SELECT {', '.join(made)} FROM {part.relation}")  # noqa: S608 - names of ours
         keys = first.keys if all(part.keys == first.keys for part in parts) else ()
         return Part(

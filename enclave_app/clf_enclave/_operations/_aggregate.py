@@ -258,6 +258,9 @@ def run(context: Context[Aggregate]) -> dict[str, Output]:
             disclosure.note_complementary(OUTPUT, int(rest.sum()))
             shown = _hide(shown, hide | unsafe)
         columns[measure.name] = shown
+    if width:
+        shown = found.select(range(width)).filter(pa.array(~hidden))
+        disclosure.note_groups(data, list(grouped.keys.values()), shown)
     table = pa.table({name: columns[name] for name in query.names})
     return {OUTPUT: table.filter(pa.array(~hidden))}
 

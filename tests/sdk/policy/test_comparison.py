@@ -77,6 +77,8 @@ def enclave(**changes: Any) -> dict[str, Any]:
         ("round_counts", {"round_counts": 10}, {"round_counts": 5}),
         ("output_rows", {"output_rows": 5}, {}),
         ("output_bytes", {"output_bytes": 5}, {"output_bytes": 6}),
+        ("differencing", {}, {"differencing": "off"}),
+        ("differencing", {"differencing": "refuse"}, {}),
         ("row_level", {}, {"row_level": [ANALYST]}),
         ("release", {"release": "review"}, {}),
         ("approval", {}, {"approval": "automatic"}),

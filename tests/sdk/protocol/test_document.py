@@ -123,6 +123,7 @@ SESSION: dict[str, Any] = {
             "round_counts": 1,
             "output_rows": None,
             "output_bytes": 1,
+            "differencing": "refuse",
             "row_level": ["ab" * 32],
             "release": "review",
         },

@@ -42,6 +42,7 @@ def demand(**changes: Any) -> Rules:
         "round_counts": 1,
         "output_rows": None,
         "output_bytes": None,
+        "differencing": "off",
         "row_level": [],
         "release": "at_once",
     }

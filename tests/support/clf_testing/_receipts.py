@@ -25,6 +25,7 @@ RULES: dict[str, Any] = {
     "round_counts": 1,
     "output_rows": None,
     "output_bytes": None,
+    "differencing": "off",
     "row_level": [],
     "release": "at_once",
 }

@@ -52,6 +52,7 @@ POLICIES = (
             round_counts=st.sampled_from([1, 2, 3, 6]),
             output_rows=st.none() | st.integers(1, 3),
             output_bytes=st.none() | st.integers(1, 3),
+            differencing=st.sampled_from(["off", "review", "refuse"]),
             row_level=st.frozensets(st.sampled_from(IDENTITIES)),
             release=st.sampled_from(["at_once", "review"]),
             approval=st.sampled_from(["ask", "automatic"]),
