@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from clf_sdk._demo._scenario import COLUMNS, DemoOutcome
+from clf_sdk._demo._parts import rows_of
+from clf_sdk._demo._run import DemoOutcome
 from clf_sdk._job_words import moment
 
 
 def as_json(outcome: DemoOutcome) -> dict[str, Any]:
     """Return the outcome as one JSON object."""
-    fit = outcome.result.to_pandas("fit")
     return {
         "mode": outcome.result.mode,
         "receipt_verified": outcome.receipt.digest == outcome.result.receipt.digest,
@@ -22,8 +22,9 @@ def as_json(outcome: DemoOutcome) -> dict[str, Any]:
         "released_by": list(outcome.released_by),
         "server_pids": list(outcome.server_pids),
         "enclave_pid": outcome.enclave_pid,
-        "rows": int(fit["rows"].iloc[0]),
-        "coefficients": outcome.coefficients,
+        "scenario": outcome.scenario.name,
+        "rows": outcome.receipt.aligned_rows,
+        "coefficients": outcome.joint,
         "reference": dict(outcome.reference),
         "max_abs_difference": outcome.max_abs_difference,
         "seconds": round(outcome.timings["total"], 3),
@@ -31,24 +32,20 @@ def as_json(outcome: DemoOutcome) -> dict[str, Any]:
     }
 
 
+def _likelihood(fit: dict[str, Any]) -> str:
+    found = fit.get("log_likelihood")
+    return "" if found is None else f", log-likelihood {found:.2f}"
+
+
 def as_text(outcome: DemoOutcome) -> str:
     """Return the outcome as a page for people."""
-    lines = ["Doctor visits: one Poisson regression over three owners' tables", ""]
-    lines.append(
-        f"  {'term':<10}{'joint':>10}{'pooled':>10}{'std error':>11}{'z':>9}{'p':>8}"
-        "   95 % interval"
-    )
-    lines.extend(
-        f"  {row['term']:<10}{row['coefficient']:>10.4f}{outcome.reference[row['term']]:>10.4f}"
-        f"{row['std_error']:>11.4f}{row['z']:>9.2f}{row['p']:>8.3f}"
-        f"   [{row['ci_low']:.4f}, {row['ci_high']:.4f}]"
-        for row in outcome.result.to_arrow("coefficients").to_pylist()
-    )
-    fit = outcome.result.to_pandas("fit").iloc[0]
+    lines = [outcome.scenario.title, ""]
+    lines += outcome.scenario.page(outcome.result.outputs, outcome.reference)
+    fit = rows_of(outcome.result.outputs, "fit")[0]
     lines += [
         "",
         (
-            f"  {int(fit['rows']):,} people, log-likelihood {fit['log_likelihood']:.2f}; "
+            f"  {outcome.receipt.aligned_rows:,} people{_likelihood(fit)}; "
             f"largest difference to the pooled fit {outcome.max_abs_difference:.1e}"
         ),
         "",
@@ -73,11 +70,12 @@ def as_text(outcome: DemoOutcome) -> str:
         owner = table.connection.name
         lines.append(
             f"  {owner:<10}(process {pid}) its own table {table.name!r}: "
-            f"{', '.join(COLUMNS[owner])}; stores ciphertext only"
+            f"{', '.join(column.name for column in table.description.columns)}; "
+            "stores ciphertext only"
         )
     lines += [
         f"  enclave   (process {outcome.enclave_pid}) the joined table, in its own memory",
-        "  analyst   the coefficients above, and nothing else",
+        "  analyst   what stands above, and nothing else",
         "  host      stages and times: " + ", ".join(str(e["event"]) for e in outcome.events),
         "",
         f"  {outcome.timings['total']:.1f} s in all: "

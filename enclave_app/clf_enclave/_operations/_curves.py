@@ -69,8 +69,21 @@ def steps(scored: Scored, disclosure: Disclosure, most: int) -> list[Mask]:
         # What is left at the end joins the steps before it.
         while made and not _may_show(scored, rest, disclosure):
             rest |= made.pop()
-        made.append(rest)
+        made += _from_below(scored, rest, np.unique(ends), disclosure)
     return made
+
+
+def _from_below(scored: Scored, rest: Mask, ends: Numbers, disclosure: Disclosure) -> list[Mask]:
+    """Divide what is left once more, by rising score: at its end there may be others alone."""
+    made: list[Mask] = []
+    for end in ends:
+        step, above = rest & (scored.scores < end), rest & (scored.scores >= end)
+        if not (step.any() and above.any()):
+            continue
+        if _may_show(scored, step, disclosure) and _may_show(scored, above, disclosure):
+            made.append(step)
+            rest = above
+    return [rest, *reversed(made)]
 
 
 def _may_show(scored: Scored, step: Mask, disclosure: Disclosure) -> bool:
