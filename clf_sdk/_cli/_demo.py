@@ -35,4 +35,6 @@ def demo(scenario: str, plot: Path | None, json_output: bool) -> None:  # noqa: 
         import matplotlib as mpl
 
         mpl.use("Agg")
-        outcome.result.plot().figure.savefig(plot, dpi=150)
+        figure = outcome.result.plot().get_figure(root=True)
+        if figure is not None:
+            figure.savefig(plot, dpi=150)
