@@ -21,7 +21,7 @@ from clf_server._config import load_config
 from clf_server._identities import Identities
 from clf_server._metadata import Metadata
 from clf_server._pause import Pause
-from clf_server._profiles import make_profile
+from clf_server._profiles import PROFILE_SUFFIX, make_profile
 from clf_server._renewal import MOST_OVERLAP_DAYS, NextCertificate, prepare_certificate
 from clf_server._tokens import StoredToken, Tokens
 
@@ -222,7 +222,7 @@ class Administration:
                 expires_at=now + days * _DAY_SECONDS,
             )
             self._audit.append("token.created", _describe(token), connection=connection)
-            path = profile or self._config.directory / f"{name}.profile.json"
+            path = profile or self._config.directory / f"{name}{PROFILE_SUFFIX}"
             # Last, so that a file that can't be written takes everything back.
             make_profile(self._config, identity, token, secret=secret).save(path)
         return path

@@ -38,6 +38,7 @@ from clf_server._identities import Identities
 from clf_server._metadata import Metadata
 from clf_server._objects import ObjectStore
 from clf_server._pause import Pause
+from clf_server._profiles import PROFILE_SUFFIX
 from clf_server._snapshot import put_snapshot, take_snapshot
 from clf_server._state import OBJECTS_NAME, open_objects
 from clf_server._upgrade import sign_tokens
@@ -197,14 +198,18 @@ def _try_backup(directory: Path, file: Path) -> BackupSummary:
 
 
 def _files(directory: Path) -> list[Path]:
-    """Return the files of a server's directory that are neither database nor ciphertext."""
+    """Return the files of a server's directory that are neither database nor ciphertext.
+
+    Profiles stay out: with the token in one, whoever reads the backup could act as the owner. They
+    make no server, and `clf server token create` makes new ones.
+    """
     return sorted(
         path
         for path in directory.rglob("*")
         if path.is_file()
         and path.relative_to(directory).parts[0] not in _LEFT_OUT
         and not path.name.startswith(METADATA_NAME)
-        and not path.name.endswith(".part")
+        and not path.name.endswith((".part", PROFILE_SUFFIX))
     )
 
 

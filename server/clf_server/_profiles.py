@@ -8,6 +8,8 @@ from clf_server._config import ServerConfig
 from clf_server._renewal import announced_authorities
 from clf_server._tokens import StoredToken
 
+PROFILE_SUFFIX = ".profile.json"
+
 
 def make_profile(
     config: ServerConfig, identity: SigningKey, token: StoredToken, *, secret: str

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import stat
 import tarfile
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 
 import clf_sdk as clf
 from clf_sdk.errors import ConfigurationError, Malformed
+from clf_sdk.protocol import Profile
 from clf_server._administration import Administration
 from clf_server._backup import make_backup, restore_backup
 from clf_server._cli import server as command
@@ -28,7 +30,9 @@ def enclave(
 
 
 def reopen(local: LocalServer, directory: Path) -> LocalServer:
-    """Return the server of a restored directory, in this process."""
+    """Return the server of a restored directory, in this process; people have their profiles."""
+    for profile in local.directory.glob("*.profile.json"):
+        shutil.copy(profile, directory)
     other = LocalServer.__new__(LocalServer)
     vars(other).update(vars(local) | {"directory": directory, "_directories": [directory]})
     other.restart()
@@ -86,9 +90,18 @@ def test_restored_files_are_as_private_as_they_were(local: LocalServer, tmp_path
     restore_backup(tmp_path / "b", tmp_path / "again")
     for path in local.directory.rglob("*"):
         # The write-ahead log is in the restored database already.
-        if path.is_file() and not path.name.endswith((".lock", "-wal", "-shm")):
+        if path.is_file() and not path.name.endswith((".lock", "-wal", "-shm", ".profile.json")):
             twin = tmp_path / "again" / path.relative_to(local.directory)
             assert stat.S_IMODE(twin.stat().st_mode) & 0o077 == 0, twin
+
+
+def test_backup_holds_no_token(local: LocalServer, tmp_path: Path) -> None:
+    make_backup(local.directory, tmp_path / "b")
+    whole = (tmp_path / "b").read_bytes()
+    for profile in local.directory.glob("*.profile.json"):
+        token = Profile.load(profile).token
+        assert token.encode() in profile.read_bytes()
+        assert token.encode() not in whole
 
 
 @pytest.mark.parametrize("place", [0.01, 0.3, 0.6, 0.9])
