@@ -20,7 +20,7 @@ class Profile(Document):
     """Endpoint, certificate authority, server identity and token of one server.
 
     ``analyst`` is the identity id of the analyst to whom the token belongs; None for an owner's.
-    ``authorities_at`` says when the server signed the authorities of ``ca``; 0 when the operator
+    ``authorities_at`` says when the server signed the authorities of ``ca``, or when the operator
     put them in. ``successions`` say how the server came to this identity from one that the profile
     pinned before.
     """

@@ -33,6 +33,6 @@ def make_profile(
         server=server_id(identity.public_bytes),
         token=secret,
         expires_at=token.expires_at,
-        authorities_at=0,
+        authorities_at=token.created_at,  # what was announced before is older than `ca`
         successions=[],
     )

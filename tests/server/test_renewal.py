@@ -198,6 +198,21 @@ def test_recorded_announcement_brings_no_old_authority_back(
         assert with_authorities(only, recorded, identity.public_bytes) is only
 
 
+def test_new_profile_takes_up_no_announcement_from_before_it(local: LocalServer) -> None:
+    """It was made in an overlap, and whoever holds the old TLS key replays what was before that."""
+    identity = local.state.identity
+    old = (local.directory / "tls" / "ca.pem").read_text()
+    recorded = announce(identity, old, int(local.clock()))
+    local.clock.now += 100
+    with Administration(local.directory, clock=local.clock) as operator:
+        operator.renew_certificate(overlap_days=30)
+        profile = Profile.load(operator.create_token("owner", days=1, label="second"))
+    assert profile.ca != old
+    assert with_authorities(profile, recorded, identity.public_bytes) is profile
+    later = announce(identity, old, int(local.clock()) + 1)
+    assert with_authorities(profile, later, identity.public_bytes).ca == old
+
+
 def test_announcement_of_another_server_is_refused(identity: SigningKey, tmp_path: Path) -> None:
     ca = certificates(tmp_path / "tls")
     stranger = SigningKey.generate()
