@@ -35,6 +35,7 @@ from clf_enclave._operations._terms import (
     categories,
     column_terms,
     design,
+    is_collinear,
     is_text,
     numbers,
 )
@@ -166,7 +167,7 @@ def _problem(context: Context[GLM]) -> tuple[_Problem, int]:
     scale = np.sqrt((made**2).mean(axis=0))
     scale[scale == 0] = 1
     made /= scale
-    if np.linalg.matrix_rank(made) < made.shape[1]:
+    if is_collinear(made):
         raise InvalidJob(
             "the predictors are collinear, so their coefficients are not determined",
             hint="leave out predictors that follow from the others",

@@ -22,7 +22,7 @@ from clf_enclave._disclosure import Disclosure
 from clf_enclave._operations._context import Context
 from clf_enclave._operations._outputs import Output
 from clf_enclave._operations._people import Mask, Numbers, People, check_spread, complete_rows
-from clf_enclave._operations._terms import matrix, numbers, truth
+from clf_enclave._operations._terms import is_collinear, matrix, numbers, truth
 from clf_sdk.errors import InvalidJob
 from clf_sdk.operations import Survival
 
@@ -119,7 +119,7 @@ def _cox(
     scale = design.std(axis=0)
     scale[scale == 0] = 1
     centred = (design - design.mean(axis=0)) / scale
-    if np.linalg.matrix_rank(centred) < centred.shape[1]:
+    if is_collinear(centred):
         raise InvalidJob(
             "the predictors are collinear, so their coefficients are not determined",
             hint="leave out predictors that follow from the others",
