@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import threading
@@ -175,14 +176,42 @@ def load_state(
     certificate = ShownCertificate(config.server_cert_path, config.server_private_key_path)
     anchor = _anchor(config)
     metadata = Metadata(config.database)
-    identities = Identities(metadata, directory)
+    with contextlib.ExitStack() as when_it_fails:
+        when_it_fails.callback(metadata.close)
+        state = _assemble(
+            config,
+            metadata,
+            secrets,
+            certificate,
+            anchor,
+            switched=switched,
+            clock=clock,
+            monotonic=monotonic,
+        )
+        when_it_fails.pop_all()
+    return state
+
+
+def _assemble(
+    config: ServerConfig,
+    metadata: Metadata,
+    secrets: Secrets,
+    certificate: ShownCertificate,
+    anchor: TrustAnchor,
+    *,
+    switched: bool,
+    clock: Callable[[], float],
+    monotonic: Callable[[], float],
+) -> ServerState:
+    """Check what the database holds, and put the parts of a server together."""
+    identities = Identities(metadata, config.directory)
     identity = identities.current()
 
     def now() -> int:
         return int(clock())
 
     collateral = _collateral(config)
-    keks = Keks(metadata, directory)
+    keks = Keks(metadata, config.directory)
     keks.check()
     audit = AuditLog(metadata, identities.present, mode=anchor.mode, now=now)
     if switched:
