@@ -38,6 +38,8 @@ class MemoryRecord(Document):
         Column by which people were counted; null: rows.
     people
         Sizes of the populations.
+    groups
+        Whether numbers about groups of them were released, whose sizes are not told.
     salt
         Of the key of the sets.
     sealed
@@ -50,6 +52,7 @@ class MemoryRecord(Document):
     basis: Sha256
     entity: ColumnName | None
     people: _People
+    groups: bool
     salt: Identifier
     sealed: Sha256 | None
 

@@ -55,10 +55,13 @@ class Population:
         Sizes of the sets that are no groups.
     sets
         Columns ``set`` and ``person``, ordered and without repetitions; None when not known.
+    groups
+        Whether they speak of groups, too.
     """
 
     people: tuple[int, ...]
     sets: pa.Table | None = field(default=None, repr=False)
+    groups: bool = False
 
     def to_bytes(self) -> bytes | None:
         """Return the sets as a Parquet file, small because they are in order; None without."""
@@ -110,19 +113,20 @@ def population(spoken: Sequence[Spoken], name: str, *, salt: bytes, entity: bool
         each.data.count_persons().get(name, each.data.rows) for each in spoken if not each.keys
     ]
     sizes = tuple(dict.fromkeys(people))[:MOST_POPULATIONS]
+    groups = any(each.keys for each in spoken)
     found: list[pa.Table] = []
     known: dict[bytes, None] = {}
     first, entries = 0, 0
     for each in spoken:
         column = _identity(each.data, name, entity=entity)
         if column is None:
-            return Population(sizes)
+            return Population(sizes, groups=groups)
         sets = _sets(
             each, _digest(column, salt) if entity else f"CAST({column} AS UBIGINT)", column
         )
         entries += sets.num_rows
         if entries > MOST_ENTRIES:
-            return Population(sizes)
+            return Population(sizes, groups=groups)
         whole = sets["person"].to_numpy().tobytes() if not each.keys else None
         if whole is not None and whole in known:
             continue
@@ -131,7 +135,7 @@ def population(spoken: Sequence[Spoken], name: str, *, salt: bytes, entity: bool
         numbered = pa.array(sets["set"].to_numpy() + first, pa.int32())
         found.append(pa.table([numbered, sets["person"]], schema=_SCHEMA))
         first += 1 if not each.keys else (0 if each.shown is None else each.shown.num_rows)
-    return Population(sizes, pa.concat_tables(found) if found else None)
+    return Population(sizes, pa.concat_tables(found) if found else None, groups)
 
 
 def _identity(data: AlignedData, name: str, *, entity: bool) -> str | None:

@@ -320,6 +320,7 @@ def _record(row: Any) -> MemoryRecord:
         basis=row.basis,
         entity=row.entity,
         people=row.people,
+        groups=bool(row.shape["group_by"]),
         salt=row.salt,
         sealed=row.digest,
     )

@@ -207,3 +207,24 @@ def test_joined_people_open_to_no_owner_alone_and_are_compared_all_the_same(
     with pytest.raises(PolicyRefused, match=both.digest[:12]):
         run(about(clinic, "joined"), clinic)
     run(about(clinic, "joined", "id >= 30"), clinic)
+
+
+def test_groups_are_not_passed_by_leaving_an_earlier_owner_out(
+    clinic: Owner, insurer: Owner, share: Callable[..., None], run: Callable[..., str]
+) -> None:
+    """The sizes differ by many, but one group by one person; what would show it is closed."""
+    share(clinic, "left", entity="id")
+    share(insurer, "left-too", PEOPLE.select(["id"]), entity="id")
+    inputs = [job_input(clinic.server, "left"), job_input(insurer.server, "left-too")]
+    both = make_job(
+        inputs,
+        operation="aggregate",
+        parameters={"sql": "SELECT g, SUM(income) AS s FROM data GROUP BY g"},
+        align=join("left", "left-too", on="id"),
+    )
+    run(both, clinic, insurer)
+    cover = "id <> 0 AND NOT (g = 'b' AND id < 31)"
+    for by, where in (("g", cover), ("", "id <> 0 AND g = 'a'")):
+        with pytest.raises(PolicyRefused, match=both.digest[:12]) as caught:
+            run(about(clinic, "left", where, by=by), clinic)
+        assert caught.value.rule == "differencing"
