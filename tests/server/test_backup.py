@@ -34,7 +34,7 @@ def reopen(local: LocalServer, directory: Path) -> LocalServer:
     for profile in local.directory.glob("*.profile.json"):
         shutil.copy(profile, directory)
     other = LocalServer.__new__(LocalServer)
-    vars(other).update(vars(local) | {"directory": directory, "_directories": [directory]})
+    vars(other).update(vars(local) | {"directory": directory, "directories": [directory]})
     other.restart()
     return other
 

@@ -124,8 +124,9 @@ def test_job_edited_on_disk_does_not_run(
     server: LocalServer, job: JobDocument, enclave: Enclave, refused: Refused
 ) -> None:
     approve(server, job)
-    with server.state.metadata.transaction() as connection:
-        connection.exec_driver_sql("UPDATE jobs SET document = replace(document, 'a-job', 'b-job')")
+    ((document,),) = server.sql("SELECT document FROM jobs")
+    edited = bytes(document).replace(b"a-job", b"b-job")
+    server.sql("UPDATE jobs SET document = ?", edited)
     assert refused(enclave().ask()) == (409, "job_altered")
     assert logged(server, "session.granted") == []
     assert logged(server, "session.refused")[0]["code"] == "job_altered"

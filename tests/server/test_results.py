@@ -154,6 +154,7 @@ def test_expired_ticket_puts_no_result(sender: Sender, refused: Refused) -> None
     assert sender.finish().status_code == 204
 
 
+@pytest.mark.embedded("tickets of replicas outlive each of them")
 def test_ticket_from_before_a_restart_puts_no_result(sender: Sender, refused: Refused) -> None:
     sender.put_all()
     sender.server.close()
@@ -165,12 +166,11 @@ def test_ticket_from_before_a_restart_puts_no_result(sender: Sender, refused: Re
 def test_version_id_of_a_table_is_never_taken_by_a_result(
     sender: Sender, refused: Refused, shared: dict[str, Any]
 ) -> None:
-    objects = sender.server.directory / "objects" / shared["version_id"]
-    before = {path.name: path.read_bytes() for path in objects.iterdir()}
+    before = sender.server.objects_of(shared["version_id"])
     for name in ("manifest", "0"):
         answer = sender.put(name, b"overwritten", version_id=shared["version_id"])
         assert refused(answer) == (409, "conflict")
-    assert {path.name: path.read_bytes() for path in objects.iterdir()} == before
+    assert sender.server.objects_of(shared["version_id"]) == before
 
 
 def test_version_id_of_another_run_s_result_is_not_taken(
@@ -212,6 +212,7 @@ def test_flood_of_unfinished_results_is_refused_and_swept(
     assert sender.server.stored() == before | {ids[2]}
 
 
+@pytest.mark.embedded("a bucket has no disk that is full")
 def test_disk_full_while_a_result_arrives_is_told_and_can_be_retried(
     sender: Sender, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:

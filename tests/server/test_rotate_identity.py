@@ -54,6 +54,8 @@ from clf_testing import (
     make_job,
 )
 
+pytestmark = pytest.mark.embedded("each replica has a copy of the directory here")
+
 DAY = 86400
 
 

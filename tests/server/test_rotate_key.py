@@ -30,6 +30,8 @@ from clf_server._state import load_state
 from clf_server._vault import Vault
 from clf_testing import HandmadeEnclave, LocalServer, TransitServer
 
+pytestmark = pytest.mark.embedded("reads and copies the files of one server")
+
 
 @pytest.fixture
 def transit() -> Iterator[TransitServer]:

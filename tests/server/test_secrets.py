@@ -29,12 +29,13 @@ def enclave(
 
 
 def configure(local: LocalServer, **values: str) -> None:
-    secret = local.directory / "the.secret"
-    secret.write_bytes(SECRET)
-    secret.chmod(0o600)
-    conf = local.directory / "clf_server.conf"
     lines = [f"{key}={value}" for key, value in values.items()]
-    conf.write_text(conf.read_text() + "\nsecret_file=the.secret\n" + "\n".join(lines) + "\n")
+    for directory in local.directories:
+        secret = directory / "the.secret"
+        secret.write_bytes(SECRET)
+        secret.chmod(0o600)
+        conf = directory / "clf_server.conf"
+        conf.write_text(conf.read_text() + "\nsecret_file=the.secret\n" + "\n".join(lines) + "\n")
     local.close()
     local.restart()
 
@@ -50,7 +51,7 @@ def test_secret_travels_only_sealed_and_only_its_name_is_logged(enclave: Handmad
     configure(enclave.server, MREnclave=MRENCLAVE)
     answer = enclave.ask()
     assert b"only a pinned" not in answer.content
-    assert b"only a pinned" not in (enclave.server.directory / "metadata.sqlite").read_bytes()
+    assert b"only a pinned" not in enclave.server.database_bytes()
     granted = [entry for entry in enclave.server.audited() if entry.event == "session.granted"]
     assert granted[-1].details["secrets"] == ["secret"]
 

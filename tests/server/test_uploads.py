@@ -237,6 +237,7 @@ def test_of_two_uploads_of_one_name_the_second_to_finish_is_a_conflict(
         assert local.stored() == {described["version_id"]}
 
 
+@pytest.mark.embedded("a bucket has no disk that is full")
 def test_full_disk_publishes_nothing_and_keeps_what_was_there(
     local: LocalServer,
     numbers: pa.Table,
@@ -259,6 +260,7 @@ def test_full_disk_publishes_nothing_and_keeps_what_was_there(
     assert local.upload("t", wide, policy)["rows"] == 3000
 
 
+@pytest.mark.embedded("what lies in a bucket may arrive at another replica, and is swept later")
 def test_restart_sweeps_what_a_dead_process_left(
     local: LocalServer, numbers: pa.Table, policy: clf.Policy
 ) -> None:

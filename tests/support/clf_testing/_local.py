@@ -105,10 +105,10 @@ class LocalServer:
         )
         self.admit(the_analyst(), label="analyst")
         self.shared = shared
-        self._directories = [directory]
+        self.directories = [directory]
         if shared is not None:
-            self._directories.append(directory.with_name(f"{directory.name}-replica"))
-            shutil.copytree(directory, self._directories[1])
+            self.directories.append(directory.with_name(f"{directory.name}-replica"))
+            shutil.copytree(directory, self.directories[1])
         self.states: list[ServerState]
         self.restart()
 
@@ -121,7 +121,7 @@ class LocalServer:
         return self.clock() + self.monotonic() - 1000.0
 
     def restart(self) -> None:
-        alone = len(self._directories) == 1
+        alone = len(self.directories) == 1
         # A process's lock ends with it; this process goes on, so it must not take it twice.
         with mock.patch.object(_state, "_lock"):
             self.states = [
@@ -130,7 +130,7 @@ class LocalServer:
                     clock=self.clock if alone else self._clock,
                     monotonic=self.monotonic,
                 )
-                for directory in self._directories
+                for directory in self.directories
             ]
         apps = [create_apps(state) for state in self.states]
         self.app = apps[0][0]
