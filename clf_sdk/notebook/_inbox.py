@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 from clf_sdk._connection import Connection, only_connection
 from clf_sdk._requests import JobRequest, JobRequests, requests
 from clf_sdk.errors import InvalidInput, NotFound
-from clf_sdk.notebook._view import View, button
+from clf_sdk.notebook._queue import Queue
+from clf_sdk.notebook._view import button
 from clf_sdk.policy import Policy
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _MOST_IN_TEXT = 20
 
 
-class Inbox(View):
+class Inbox(Queue[JobRequest]):
     """The jobs that analysts submitted to an owner, from `inbox`.
 
     Attributes
@@ -30,23 +31,25 @@ class Inbox(View):
         The jobs, the latest first.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.found: JobRequests = requests(connection)
-
-    def __repr__(self) -> str:
-        waiting = len(self.waiting)
-        warning = ", INSECURE SIMULATION" if self.connection.mode == "simulation" else ""
-        return f"Inbox({self.connection.name!r}, {waiting} of {len(self.found)} wait{warning})"
-
-    @property
-    def waiting(self) -> list[JobRequest]:
-        """The jobs that wait for a decision."""
-        return [request for request in self.found if request.state == "pending"]
+    _noun: ClassVar[str] = "job"
+    _reader: ClassVar[str] = "the analyst to read"
+    found: JobRequests
 
     def refresh(self) -> None:
         """Ask the server anew."""
         self.found = requests(self.connection)
+
+    def _entries(self) -> JobRequests:
+        return self.found
+
+    def _key(self, entry: JobRequest) -> str:
+        return entry.digest
+
+    def _label(self, entry: JobRequest) -> str:
+        return repr(entry)[len("JobRequest(") : -1]
+
+    def _state(self, entry: JobRequest) -> str:
+        return entry.state
 
     def explanations(self, request: JobRequest) -> list[Explanation]:
         """Say for each of the owner's tables that a job names what each rule of its policy says."""
@@ -94,29 +97,20 @@ class Inbox(View):
     def _build(self) -> ipywidgets.Widget:
         import ipywidgets as widgets  # noqa: PLC0415 - text needs none
 
-        wide = widgets.Layout(width="60em")
-        self.chosen = widgets.Dropdown(description="Job", layout=wide)
-        self.everything = widgets.Checkbox(description="decided ones too", value=False)
-        self.details = widgets.HTML()
+        top = self._build_controls()
         self.rules = widgets.HTML()
         self.runs = widgets.BoundedIntText(description="Runs", value=1, min=1, max=1_000_000)
-        tomorrow = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=30)
-        self.until = widgets.DatePicker(description="Until", value=tomorrow)
-        self.reason = widgets.Textarea(
-            description="Reason", placeholder="for the analyst to read", layout=wide
-        )
+        in_a_month = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=30)
+        self.until = widgets.DatePicker(description="Until", value=in_a_month)
         self.approve_button = button("Approve", self._act(self._approve), style="success")
         self.refuse_button = button("Refuse", self._act(self._refuse), style="danger")
         self.revoke_button = button("Revoke", self._act(self._revoke), style="danger")
         self.ask_button = button("Ask", self._act(self._ask))
-        self.refresh_button = button("Refresh", self._act(self._reload))
-        self.chosen.observe(self._show, names="value")
-        self.everything.observe(self._list, names="value")
         self._list()
         deciding = [self.approve_button, self.refuse_button, self.revoke_button, self.ask_button]
         return widgets.VBox(
             [
-                widgets.HBox([self.chosen, self.everything, self.refresh_button]),
+                top,
                 self.details,
                 self.rules,
                 widgets.HBox([self.runs, self.until]),
@@ -126,39 +120,18 @@ class Inbox(View):
             ]
         )
 
-    def _request(self) -> JobRequest:
-        if self.chosen.value is None:
-            raise InvalidInput("no job is chosen", hint="choose one above")
-        return self.found[str(self.chosen.value)]
-
-    def _list(self, _: Any = None) -> None:
-        shown = list(self.found) if self.everything.value else self.waiting
-        before = self.chosen.value
-        options = [(repr(request)[len("JobRequest(") : -1], request.digest) for request in shown]
-        self.chosen.options = options
-        digests = [digest for _, digest in options]
-        self.chosen.value = before if before in digests else (digests[0] if digests else None)
-        self._show()
-
-    def _show(self, _: Any = None) -> None:
-        if self.chosen.value is None:
+    def _show_entry(self, entry: JobRequest | None) -> None:
+        if entry is None:
             self.details.value, self.rules.value = "<p>nothing waits for a decision</p>", ""
-            state = None
         else:
-            request = self._request()
-            self.details.value = request._repr_html_()
-            said = [entry._repr_html_() for entry in self.explanations(request)]
+            self.details.value = entry._repr_html_()
+            said = [explanation._repr_html_() for explanation in self.explanations(entry)]
             self.rules.value = "".join(said)
-            state = request.state
+        state = None if entry is None else entry.state
         self.approve_button.disabled = state not in ("pending", "approved")
         self.refuse_button.disabled = state != "pending"
         self.revoke_button.disabled = state != "approved"
         self.ask_button.disabled = state is None
-
-    def _reload(self) -> str:
-        self.refresh()
-        self._list()
-        return f"{len(self.waiting)} jobs wait"
 
     def _decided(self, request: JobRequest) -> str:
         self._reload()
@@ -168,22 +141,16 @@ class Inbox(View):
         if self.until.value is None:
             raise InvalidInput("an approval needs a date", hint="choose the last day")
         end = dt.datetime.combine(self.until.value, dt.time(), dt.UTC) + dt.timedelta(days=1)
-        return self._decided(self._request().approve(runs=self.runs.value, until=end))
+        return self._decided(self._choice().approve(runs=self.runs.value, until=end))
 
     def _refuse(self) -> str:
-        return self._decided(self._request().refuse(self._given_reason()))
+        return self._decided(self._choice().refuse(self._given_reason()))
 
     def _revoke(self) -> str:
-        return self._decided(self._request().revoke(self._given_reason()))
-
-    def _given_reason(self) -> str:
-        reason = str(self.reason.value).strip()
-        if not reason:
-            raise InvalidInput("give a reason", hint="the analyst can read it, and you later")
-        return reason
+        return self._decided(self._choice().revoke(self._given_reason()))
 
     def _ask(self) -> str:
-        return "Copy and send: " + self.question(self._request(), str(self.reason.value))
+        return "Copy and send: " + self.question(self._choice(), str(self.reason.value))
 
 
 def inbox(connection: Connection | None = None) -> Inbox:

@@ -109,7 +109,7 @@ def button(label: str, action: Callable[[Any], None], *, style: str = "") -> ipy
     """Return a button."""
     import ipywidgets  # noqa: PLC0415 - text needs none
 
-    wide = ipywidgets.Layout(width="auto")
+    wide = ipywidgets.Layout(width="auto", flex="0 0 auto")  # wide enough for its label
     made = ipywidgets.Button(description=label, button_style=style, layout=wide)
     made.on_click(action)
     return made
