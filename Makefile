@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+# JupyterLab starts for root, as in containers, only when it is told to; and it lists no extensions of others.
+LAB_OPTIONS := --LabApp.extension_manager=readonly $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .PHONY: demo test test-browser test-replicas test-stops lint format bench notebooks notebooks-pair docs clean
 
@@ -43,7 +45,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
 notebooks: $(STAMP)
-	$(BIN)/python -m clf_sdk.testing --directory notebooks/cluster -- $(BIN)/jupyter lab notebooks
+	$(BIN)/python -m clf_sdk.testing --directory notebooks/cluster -- $(BIN)/jupyter lab $(LAB_OPTIONS) notebooks
 
 notebooks-pair: $(STAMP)
 	$(BIN)/jupytext --quiet --to ipynb notebooks/*.py

