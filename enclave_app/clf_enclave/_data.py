@@ -12,6 +12,8 @@ from clf_enclave._workspace import Workspace
 from clf_sdk.errors import InvalidJob
 
 BATCH_ROWS = 122_880  # DuckDB's own row group
+MOST_REMEMBERED = 3_000_000
+"""Most persons of all sets together that are told apart; of more only the sizes are compared."""
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clf_enclave._data import AlignedData
+from clf_enclave._data import MOST_REMEMBERED, AlignedData
 from clf_enclave._workspace import connect
 from clf_sdk.errors import Malformed
 from clf_sdk.protocol import MOST_POPULATIONS
-
-MOST_ENTRIES = 3_000_000
-"""Most persons of all sets together that are kept; of larger ones only the sizes are compared."""
 
 _SCHEMA = pa.schema([("set", pa.int32()), ("person", pa.uint64())])
 
@@ -114,6 +111,8 @@ def population(spoken: Sequence[Spoken], name: str, *, salt: bytes, entity: bool
     ]
     sizes = tuple(dict.fromkeys(people))[:MOST_POPULATIONS]
     groups = any(each.keys for each in spoken)
+    if max(sizes, default=0) > MOST_REMEMBERED:
+        return Population(sizes, groups=groups)
     found: list[pa.Table] = []
     known: dict[bytes, None] = {}
     first, entries = 0, 0
@@ -125,7 +124,7 @@ def population(spoken: Sequence[Spoken], name: str, *, salt: bytes, entity: bool
             each, _digest(column, salt) if entity else f"CAST({column} AS UBIGINT)", column
         )
         entries += sets.num_rows
-        if entries > MOST_ENTRIES:
+        if entries > MOST_REMEMBERED:
             return Population(sizes, groups=groups)
         whole = sets["person"].to_numpy().tobytes() if not each.keys else None
         if whole is not None and whole in known:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clf_enclave import _populations
 from clf_enclave._disclosure import Disclosure
 from clf_enclave._populations import Population, read_sets, sizes_too_close, too_close
 from clf_sdk.align import join, union
@@ -173,3 +174,11 @@ def test_sets_come_back_as_they_were_and_nothing_else_is_taken_for_them() -> Non
         read_sets(data[:-10])
     with pytest.raises(Malformed):
         read_sets(b"")
+
+
+def test_of_very_many_people_the_sizes_alone_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_populations, "MOST_REMEMBERED", 59)
+    for entity in (None, "id"):
+        found = spoken_of(COUNT, entity=entity)["data"]
+        assert (found.people, found.sets, found.to_bytes()) == ((60,), None, None)
+        assert sets(spoken_of(COUNT, entity=entity, prepare=without(1))["data"])

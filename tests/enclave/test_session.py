@@ -78,7 +78,11 @@ class Dishonest:
         state = self.server.state
         session, access = answer["session"], answer["access"]
         if self.keys is not _nothing:
-            keys = {"inputs": {"plans": _released(self.server, session)}, "secrets": {}}
+            keys: dict[str, Any] = {
+                "inputs": {"plans": _released(self.server, session)},
+                "secrets": {},
+                "memory": base64.b64encode(bytes(32)).decode(),
+            }
             self.keys(keys)
             info = session_keys_info(
                 binding=session["binding"], server=session["server"], session=session["session"]

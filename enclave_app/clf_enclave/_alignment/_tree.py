@@ -12,7 +12,7 @@ from clf_enclave._alignment._duplicates import resolve
 from clf_enclave._alignment._keys import comparable, kind_of
 from clf_enclave._alignment._link import link
 from clf_enclave._alignment._node import Part, carried
-from clf_enclave._data import AlignedData, Column, Persons
+from clf_enclave._data import MOST_REMEMBERED, AlignedData, Column, Persons
 from clf_enclave._spill import Renamed, Stream
 from clf_enclave._workspace import Workspace, literal
 from clf_sdk.errors import InvalidJob
@@ -204,7 +204,7 @@ class _Walker:
                 counted = f"SELECT count(DISTINCT {person}) FROM {relation}"  # noqa: S608 - names of ours
                 self.persons[name] = self._workspace.one(counted)[0]
         row = None
-        if name in self.remembered:
+        if name in self.remembered and count_rows(table) <= MOST_REMEMBERED:
             row = self._workspace.name("r")
             made = f"row_number() OVER () + {self._first_row}" if person is None else person
             relation = self._workspace.view(f"SELECT *, {made} AS {row} FROM {relation}")  # noqa: S608 - names of ours
