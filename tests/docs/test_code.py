@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
+import pyarrow as pa
 import pytest
 
 import clf_sdk as clf
 from clf_sdk._cli import main
 from clf_sdk.operations import Parameters
+from clf_testing import operate
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("README*.md"), *sorted((ROOT / "docs").rglob("*.md")), ROOT / "ccp/README.md"]
@@ -90,3 +96,64 @@ def test_wrong_commands_are_noticed() -> None:
     assert _mistake(["clf", "server", "explode"]) == "there is no command explode"
     assert _mistake(["clf", "share", "--loudly", "x"]) == "there is no option --loudly"
     assert _mistake(["clf", "server", "run", "dir", "&"]) is None
+
+
+def _python(page: Path) -> Iterator[ast.Module]:
+    """Yield the indented blocks of a page that call clf from Python."""
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for found in re.finditer(r"(?:^(?: {4}.*)?\n)+", text, re.MULTILINE):
+        lines = textwrap.dedent(found[0]).strip("\n").split("\n")
+        code = "\n".join(line for line in lines if not line.startswith("clf "))  # of a shell
+        if re.search(r"\bclf\.\w+", code):
+            yield ast.parse(code)
+
+
+def _called(node: ast.expr) -> Any:
+    """Return what an expression such as ``clf.align.join`` names."""
+    if isinstance(node, ast.Attribute):
+        outer = _called(node.value)
+        return None if outer is None else getattr(outer, node.attr)
+    return clf if isinstance(node, ast.Name) and node.id == "clf" else None
+
+
+def test_calls_in_pages_fit_what_they_call() -> None:
+    checked = 0
+    for page in PAGES:
+        for node in (each for block in _python(page) for each in ast.walk(block)):
+            function = _called(node.func) if isinstance(node, ast.Call) else None
+            if function is not None and isinstance(node, ast.Call):
+                keywords = {each.arg: None for each in node.keywords if each.arg is not None}
+                inspect.signature(function).bind(*node.args, **keywords)
+                checked += 1
+    assert checked > 15
+
+
+def test_alignment_and_preparation_in_the_guide_can_be_written() -> None:
+    parts = [
+        ast.unparse(keyword.value)
+        for block in _python(ROOT / "docs" / "operations.md")
+        for node in ast.walk(block)
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+        if keyword.arg in ("align", "prepare")
+    ]
+    made = [eval(part, {"clf": clf}) for part in parts]  # noqa: S307 - it is our own page
+    assert len(made) >= 2
+
+
+def test_function_in_the_guide_is_a_job_s_operation(tmp_path: Path) -> None:
+    (block,) = (
+        each
+        for each in _python(ROOT / "docs" / "operations.md")
+        if "clf.Python.of" in ast.unparse(each)
+    )
+    file = tmp_path / "page.py"  # a function's source is found in a file
+    file.write_text(ast.unparse(block))
+    names: dict[str, Any] = {"clf": clf}
+    for statement in ast.parse(file.read_text()).body:
+        if isinstance(statement, ast.Expr):
+            operation = eval(compile(ast.Expression(statement.value), file, "eval"), names)  # noqa: S307 - the same
+        else:
+            exec(compile(ast.Module([statement], []), file, "exec"), names)  # noqa: S102 - the same
+    found = operate(operation, pa.table({"cost": [float(n) for n in range(101)]}))
+    assert found == {"mean": {"value": pytest.approx(50.0)}}
