@@ -43,6 +43,7 @@ def enclave(
     return HandmadeEnclave(simulation, local, make_job([job_input(local.server_id, "plans")]))
 
 
+@pytest.mark.embedded("each replica counts for itself")
 def test_sessions_are_counted_by_outcome_and_reason(enclave: HandmadeEnclave) -> None:
     enclave.open()
     enclave.ask(server="00" * 32)
@@ -53,6 +54,7 @@ def test_sessions_are_counted_by_outcome_and_reason(enclave: HandmadeEnclave) ->
     assert value(values, "clf_session_seconds_count") == 2
 
 
+@pytest.mark.embedded("each replica counts for itself")
 def test_bytes_requests_and_what_is_stored_are_shown(enclave: HandmadeEnclave) -> None:
     server = enclave.server
     answer = enclave.open()
@@ -74,6 +76,7 @@ def test_bytes_requests_and_what_is_stored_are_shown(enclave: HandmadeEnclave) -
     assert requests_made == 1
 
 
+@pytest.mark.embedded("each replica counts for itself")
 def test_nobody_outside_chooses_a_label(local: LocalServer) -> None:
     for path in ("/secret-path-1", "/secret-path-2"):
         local.control.get(path)

@@ -92,6 +92,7 @@ def test_nonce_dies_after_a_minute(enclave: HandmadeEnclave, seconds: int, statu
     assert enclave.post(evidence).status_code == status
 
 
+@pytest.mark.embedded("nonces of replicas outlive each of them")
 def test_nonce_dies_with_the_process(enclave: HandmadeEnclave) -> None:
     evidence = enclave.evidence(enclave.binding(enclave.challenge()))
     enclave.server.restart()
