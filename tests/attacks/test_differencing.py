@@ -213,18 +213,18 @@ def test_groups_are_not_passed_by_leaving_an_earlier_owner_out(
     clinic: Owner, insurer: Owner, share: Callable[..., None], run: Callable[..., str]
 ) -> None:
     """The sizes differ by many, but one group by one person; what would show it is closed."""
-    share(clinic, "left", entity="id")
-    share(insurer, "left-too", PEOPLE.select(["id"]), entity="id")
-    inputs = [job_input(clinic.server, "left"), job_input(insurer.server, "left-too")]
+    share(clinic, "outlived", entity="id")
+    share(insurer, "outlived-too", PEOPLE.select(["id"]), entity="id")
+    inputs = [job_input(clinic.server, "outlived"), job_input(insurer.server, "outlived-too")]
     both = make_job(
         inputs,
         operation="aggregate",
         parameters={"sql": "SELECT g, SUM(income) AS s FROM data GROUP BY g"},
-        align=join("left", "left-too", on="id"),
+        align=join("outlived", "outlived-too", on="id"),
     )
     run(both, clinic, insurer)
     cover = "id <> 0 AND NOT (g = 'b' AND id < 31)"
     for by, where in (("g", cover), ("", "id <> 0 AND g = 'a'")):
         with pytest.raises(PolicyRefused, match=both.digest[:12]) as caught:
-            run(about(clinic, "left", where, by=by), clinic)
+            run(about(clinic, "outlived", where, by=by), clinic)
         assert caught.value.rule == "differencing"

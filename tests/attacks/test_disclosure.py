@@ -108,11 +108,11 @@ def test_owner_who_reviews_sees_what_was_hidden_and_by_whose_rule(
 ) -> None:
     table = visits(60)
     strict = simulation.policy_with(operations=["aggregate"], smallest_group=20, release="review")
-    clf.share(table, name="reviewed", policy=strict, to=connect(clinic))
+    clf.share(table, name="hidden-cells", policy=strict, to=connect(clinic))
     lax = simulation.policy_with(operations=["aggregate"], smallest_group=2)
-    clf.share(table.select(["id"]), name="reviewed-too", policy=lax, to=connect(insurer))
+    clf.share(table.select(["id"]), name="hidden-cells-too", policy=lax, to=connect(insurer))
     job = make_job(
-        [job_input(clinic.server, "reviewed"), job_input(insurer.server, "reviewed-too")],
+        [job_input(clinic.server, "hidden-cells"), job_input(insurer.server, "hidden-cells-too")],
         operation="aggregate",
         parameters={
             "sql": "SELECT cost, COUNT(*) AS n FROM data GROUP BY cost",
