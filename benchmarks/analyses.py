@@ -158,7 +158,9 @@ def _large(size_bytes: int) -> pa.RecordBatchReader:
             count = min(_BATCH_ROWS, rows - start)
             values = [rng.normal(size=count) for _ in range(7)]
             keys = [np.arange(start, start + count), rng.integers(0, 100, count)]
-            yield pa.RecordBatch.from_arrays([pa.array(each) for each in keys + values], schema)
+            yield pa.RecordBatch.from_arrays(
+                [pa.array(each) for each in keys + values], schema=schema
+            )
 
     return pa.RecordBatchReader.from_batches(schema, batches())
 

@@ -150,7 +150,13 @@ def _shaped_by_few(grouped: _Grouped, context: Context[Aggregate]) -> dict[str, 
         same = " AND ".join(
             f"{key} IS NOT DISTINCT FROM {other}" for key, other in zip(keys, others, strict=True)
         )
-        relation = f"{data.relation} JOIN {found} ON {same or 'true'}"
+        # As values of a sub-query, and not by a join: the database takes rows that are read anew
+        # for few, and would keep all of them to look the groups up in.
+        looked_up = ", ".join(
+            f"(SELECT {name} FROM {found} WHERE {same or 'true'}) AS {name}"  # noqa: S608 - names of ours
+            for name in common.values()
+        )
+        relation = f"(SELECT *, {looked_up} FROM {data.relation})"  # noqa: S608 - the same
     counts = grouped.query(asked, relation).columns[len(keys) :]
     few = [
         np.array([not context.disclosure.may_show([each or 0]) for each in column.to_pylist()])

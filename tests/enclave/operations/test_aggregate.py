@@ -8,10 +8,12 @@ import pyarrow as pa
 import pytest
 
 import clf_sdk as clf
+from clf_enclave._compute import compute
+from clf_enclave._workspace import Workspace
 from clf_sdk.align import join, member
 from clf_sdk.errors import ClfError, InvalidJob, PolicyRefused
-from clf_sdk.protocol import DeriveStep
-from clf_testing import demand, operate
+from clf_sdk.protocol import LEAST_MEMORY_BYTES, DeriveStep, InputNode
+from clf_testing import SECRET, MemoryStream, demand, demanding, job_input, make_job, operate
 
 
 def _frame(rows: int = 400) -> pd.DataFrame:
@@ -228,3 +230,31 @@ def test_groups_are_counted_in_persons_of_each_owner() -> None:
 def test_error_for_an_unknown_column_names_it_alone() -> None:
     with pytest.raises((InvalidJob, ClfError), match="costs"):
         _aggregate(_frame(), "SELECT sum(costs) FROM data")
+
+
+def test_rows_that_are_read_anew_are_not_kept() -> None:
+    rows = 2_000_000
+    wide = pa.table(
+        {"g": np.arange(rows) % 10, **{f"x{n}": np.arange(rows) * 1.5 for n in range(4)}}
+    )
+    stream = MemoryStream(wide, batch_rows=100_000)
+    sql = "SELECT g, count(*) AS n, avg(x0) AS a, sum(x1) AS b, avg(x2) AS c FROM data GROUP BY g"
+    job = make_job(
+        [job_input("0a" * 32, "data")],
+        operation="aggregate",
+        parameters=clf.Aggregate(sql=sql).to_json(),
+        align=InputNode(kind="input", input="data"),
+        memory_limit_bytes=LEAST_MEMORY_BYTES,
+    )
+    with Workspace(48 << 20) as workspace:  # the columns that are used take 64 MB
+        outputs, _ = compute(
+            job,
+            {"data": stream},
+            workspace,
+            demanding(demand(smallest_group=10)),
+            secret=SECRET,
+            report=lambda _event, _details: None,
+        )
+    groups = outputs["groups"]
+    assert isinstance(groups, pa.Table)
+    assert groups["n"].to_pylist() == [rows // 10] * 10
