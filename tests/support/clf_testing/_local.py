@@ -122,6 +122,8 @@ class LocalServer:
 
     def restart(self) -> None:
         alone = len(self.directories) == 1
+        if not alone and hasattr(self, "states"):
+            self.close()  # connections to PostgreSQL must not be left to the garbage collector
         # A process's lock ends with it; this process goes on, so it must not take it twice.
         with mock.patch.object(_state, "_lock"):
             self.states = [
