@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+# Dozens of processes start in a test run: without byte code each would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 # JupyterLab starts for root, as in containers, only when it is told to; and it lists no extensions of others.
 LAB_OPTIONS := --LabApp.extension_manager=readonly $(if $(filter 0,$(shell id -u)),--allow-root)
 
