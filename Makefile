@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # JupyterLab starts for root, as in containers, only when it is told to; and it lists no extensions of others.
 LAB_OPTIONS := --LabApp.extension_manager=readonly $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: demo test test-browser test-replicas test-stops lint format bench notebooks notebooks-pair docs clean
+.PHONY: demo test test-browser test-replicas test-stops test-containers lint format bench notebooks notebooks-pair docs clean
 
 $(STAMP): pyproject.toml requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "CLF needs Python 3.11 or later; set PYTHON=/path/to/python3.11")'
@@ -42,6 +42,10 @@ test-replicas: $(STAMP)
 # Servers that are stopped or killed 200 times while uploads arrive, and while jobs run.
 test-stops: $(STAMP)
 	$(BIN)/python -m pytest tests/attacks/test_stops.py --rounds 200 --timeout 3600
+
+# Images, built and run with an engine of the test's own; it says so where this machine can't (as root).
+test-containers: $(STAMP)
+	$(BIN)/python tests/containers/run.py
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

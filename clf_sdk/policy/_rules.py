@@ -204,7 +204,7 @@ def _output_bytes(policy: Policy, _request: AccessRequest) -> Decision:
 
 
 def _differencing(policy: Policy, _request: AccessRequest) -> Decision:
-    if policy.differencing == "off" or policy.smallest_group == 1:
+    if policy.differencing == "off":
         return "allowed", "results are not compared with earlier ones"
     ends = "are refused" if policy.differencing == "refuse" else "wait for the owner's review"
     return "enclave", f"results whose people differ by a few from an earlier one's {ends}"

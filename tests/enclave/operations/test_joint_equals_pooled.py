@@ -108,7 +108,9 @@ def _same(found: Any, expected: Any, where: str) -> None:
 
 
 def test_every_operation_is_compared() -> None:
-    assert set(ASKED) == set(OPERATIONS)
+    # What these compute is in their own tests: a source's own result, and a model's predictions.
+    elsewhere = {"python", "score"}
+    assert set(ASKED) | elsewhere == set(OPERATIONS)
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def entry(**changes: Any) -> AccessRequest:
         ("differencing", {}, request(), "enclave"),
         ("differencing", {"differencing": "refuse"}, request(), "enclave"),
         ("differencing", {"differencing": "off"}, request(), "allowed"),
-        ("differencing", {"smallest_group": 1}, request(), "allowed"),
+        ("differencing", {"smallest_group": 1}, request(), "enclave"),
         ("row_level", {}, request(), "enclave"),
         ("row_level", {"row_level": [ANALYST.public]}, request(), "allowed"),
         ("row_level", {"row_level": ["1a" * 32]}, request(), "enclave"),
