@@ -12,8 +12,8 @@ import pyarrow as pa
 from clf_sdk._cards import Shown, card
 from clf_sdk._connection import connections_to
 from clf_sdk._job import Job
-from clf_sdk._result import Output
-from clf_sdk.errors import ConfigurationError, NotFound, PolicyRefused
+from clf_sdk._result import Output, as_arrow, find_output
+from clf_sdk.errors import ConfigurationError, PolicyRefused
 from clf_sdk.policy import Policy
 from clf_sdk.policy._document import DEFAULT_GROUP
 from clf_sdk.protocol import DisclosureReport, JoinNode, Rules, inputs_of, walk
@@ -81,13 +81,8 @@ class DryRun:
         NotFound
             There is no such output.
         """
-        name = next(iter(self.outputs), "") if output is None else output
-        if name not in self.outputs:
-            known = ", ".join(self.outputs) or "none"
-            raise NotFound(f"the dry run has no output {name!r}", hint=f"it has: {known}")
-        found = self.outputs[name]
-        table = found if isinstance(found, pa.Table) else pa.Table.from_pylist([found])
-        frame: pd.DataFrame = table.to_pandas()
+        found = find_output(self.outputs, output, of="the dry run")
+        frame: pd.DataFrame = as_arrow(found).to_pandas()
         return frame
 
     def _repr_html_(self) -> str:

@@ -27,6 +27,26 @@ Output: TypeAlias = "pa.Table | dict[str, Any]"
 """A table, or a document: a JSON object."""
 
 
+def find_output(outputs: Mapping[str, Output], output: str | None, *, of: str) -> Output:
+    """Return the output of a name, by default the first one.
+
+    Raises
+    ------
+    NotFound
+        There is no such output.
+    """
+    name = next(iter(outputs), "") if output is None else output
+    if name not in outputs:
+        known = ", ".join(outputs) or "none"
+        raise NotFound(f"{of} has no output {name!r}", hint=f"it has: {known}")
+    return outputs[name]
+
+
+def as_arrow(output: Output) -> pa.Table:
+    """Return an output as a table; a document becomes a table of one row."""
+    return output if isinstance(output, pa.Table) else pa.Table.from_pylist([output])
+
+
 @dataclass(frozen=True)
 class Result(NotPicklable):
     """The outputs of a run, decrypted; from `fetch`.
@@ -68,12 +88,7 @@ class Result(NotPicklable):
         return self.receipt.mode
 
     def _find(self, output: str | None) -> Output:
-        name = next(iter(self.outputs)) if output is None else output
-        if name not in self.outputs:
-            raise NotFound(
-                f"the result has no output {name!r}", hint=f"it has: {', '.join(self.outputs)}"
-            )
-        return self.outputs[name]
+        return find_output(self.outputs, output, of="the result")
 
     def to_arrow(self, output: str | None = None) -> pa.Table:
         """Return an output as an Arrow table; a document becomes a table of one row.
@@ -88,8 +103,7 @@ class Result(NotPicklable):
         NotFound
             There is no such output.
         """
-        found = self._find(output)
-        return found if isinstance(found, pa.Table) else pa.Table.from_pylist([found])
+        return as_arrow(self._find(output))
 
     def to_dict(self, output: str | None = None) -> dict[str, Any]:
         """Return an output as a dictionary: a document as it is, a table by columns.
