@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 import clf_sdk as clf
+from clf_sdk._collector import collect_rarely
 from clf_sdk._identity import own_identity_path
 from clf_sdk._server_process import ServerProcess
 from clf_sdk.attestation import create_simulation
@@ -41,6 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    collect_rarely()
     config.addinivalue_line(
         "markers",
         "embedded(why): about one server that keeps all in its directory, not about replicas",

@@ -18,6 +18,7 @@ from clf_sdk._cli._receipt import receipt
 from clf_sdk._cli._release import release
 from clf_sdk._cli._simulation import simulation
 from clf_sdk._cli._verbs import fetch, run, share
+from clf_sdk._collector import collect_rarely
 from clf_sdk.errors import ClfError
 
 _OWN: dict[str, click.Command] = {
@@ -60,6 +61,7 @@ class _Commands(click.Group):
         return None
 
     def invoke(self, ctx: click.Context) -> Any:
+        collect_rarely()
         try:
             return super().invoke(ctx)
         except ClfError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 
-from fastapi import Request
+from starlette.requests import Request
 
 from clf_sdk.errors import AccessDenied, TokenRefused
 from clf_sdk.protocol import Role

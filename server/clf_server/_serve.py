@@ -16,11 +16,13 @@ import structlog
 import uvicorn
 import uvloop
 
+from clf_sdk._collector import keep_loaded
 from clf_sdk.errors import ConfigurationError
 from clf_server._app import create_apps
 from clf_server._logging import configure_logging
 from clf_server._maintenance import maintain_forever
 from clf_server._metrics import metrics_app
+from clf_server._prompt_close import PromptCloseProtocol
 from clf_server._sendfile import SendfileProtocol
 from clf_server._state import ServerState, load_state
 
@@ -71,7 +73,7 @@ async def _serve(state: ServerState) -> None:
             control_app,
             ssl_certfile=config.server_cert_path,
             ssl_keyfile=config.server_private_key_path,
-            **common,
+            **common | {"http": PromptCloseProtocol},
         )
     )
     control.config.load()
@@ -145,9 +147,7 @@ def run_server(directory: Path, flags: Mapping[str, str] | None = None) -> None:
         )
     software = f"clf-sdk/{software_version('clf-sdk')}"
     state.audit.append("server.started", {"server": state.server_id, "software": software})
-    # What is loaded by now stays: the collector need not walk through it again and again.
-    gc.collect()
-    gc.freeze()
+    keep_loaded()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(state))
     state.stopping.set()
