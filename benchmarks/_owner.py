@@ -23,6 +23,7 @@ from clf_sdk.protocol import (
     RunRequest,
 )
 
+_ANALYST = "analyst"
 TABLE = "bench"
 _RUNS = 1_000_000
 
@@ -120,12 +121,13 @@ def running_owners(count: int, *, operations: Sequence[str]) -> Iterator[list[Ow
                 folder / f"owner{number}",
                 name=f"owner{number}",
                 insecure_simulation=folder / "simulation" / "anchor.pem",
+                analysts={_ANALYST: analyst.public},
             )
             server.start()
             cleanup.callback(server.stop)
             connection = clf.connect(server.owner)
             cleanup.callback(connection.close)
-            analyst_connection = clf.connect(server.admit(analyst.public, label="analyst"))
+            analyst_connection = clf.connect(server.directory / f"{_ANALYST}.profile.json")
             cleanup.callback(analyst_connection.close)
             owners.append(Owner(folder, server, connection, policy, analyst, analyst_connection))
         yield owners

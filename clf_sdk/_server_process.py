@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from clf_sdk._http import HttpClient
 from clf_sdk._public_identity import PublicIdentity
@@ -43,6 +46,16 @@ def _operate(*arguments: str) -> None:
         raise ConfigurationError(f"`clf server {arguments[0]}` failed: {done.stderr.strip()}")
 
 
+@contextlib.contextmanager
+def _identity_files(people: Mapping[str, PublicIdentity]) -> Iterator[dict[str, Path]]:
+    """Lend files of public identities, by label."""
+    with tempfile.TemporaryDirectory(prefix="clf-") as folder:
+        files = {label: Path(folder) / f"{label}.identity.json" for label in people}
+        for label, file in files.items():
+            people[label].save(file)
+        yield files
+
+
 class ServerProcess:
     """A server in a directory, started and stopped as a process.
 
@@ -56,6 +69,8 @@ class ServerProcess:
         Anchor of the simulated TEE that it trusts.
     blob_listener
         Whether ciphertext is served on a listener of its own, over plain HTTP.
+    analysts
+        Who becomes known when the directory is made, by label; each with a profile in it.
     """
 
     def __init__(
@@ -65,6 +80,7 @@ class ServerProcess:
         name: str,
         insecure_simulation: Path | None,
         blob_listener: bool = True,
+        analysts: Mapping[str, PublicIdentity] = MappingProxyType({}),
     ) -> None:
         self.directory = directory
         self.log = directory.with_name(f"{directory.name}.log")
@@ -77,7 +93,10 @@ class ServerProcess:
             ]
             if insecure_simulation is not None:
                 options += ["--insecure-simulation", str(insecure_simulation)]
-            _operate("init", str(directory), *options)
+            with _identity_files(analysts) as files:
+                for label, file in files.items():
+                    options += ["--analyst", f"{label}={file}"]
+                _operate("init", str(directory), *options)
 
     def __repr__(self) -> str:
         return f"ServerProcess({self.directory.name!r}, pid={self.pid})"
@@ -95,10 +114,8 @@ class ServerProcess:
     def admit(self, analyst: PublicIdentity, *, label: str) -> Profile:
         """Make an analyst known to the server, and return the profile of a token for it."""
         directory = str(self.directory)
-        with tempfile.TemporaryDirectory(prefix="clf-") as folder:
-            file = Path(folder) / "public.identity.json"
-            analyst.save(file)
-            _operate("analyst", "add", directory, str(file), "--label", label)
+        with _identity_files({label: analyst}) as files:
+            _operate("analyst", "add", directory, str(files[label]), "--label", label)
         _operate("token", "create", directory, "--role", "analyst", "--analyst", label)
         return Profile.load(self.directory / f"{label}.profile.json")
 

@@ -6,7 +6,6 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,12 +128,9 @@ def _run(
             )
             clf.share(frame, name=table, policy=policy, to=owners[owner], progress=False)
 
-    # The analyst has an identity; each owner's operator adds it and hands out a profile.
+    # Each owner's operator has made the analyst known. With a profile of each server the analyst
+    # builds the job, and submits it to all owners.
     identity = cluster.identity
-    with timer("admit"), ThreadPoolExecutor() as pool:
-        list(pool.map(cluster.analyst_profile, names))
-
-    # With a profile of each server the analyst builds the job, and submits it to all owners.
     analyst = list(cluster.analyst.values())
     tables = {
         owner: connection.table(scenario.tables[owner][0])

@@ -68,8 +68,7 @@ class Cluster(NotPicklable):
     owners
         Connections of the owners, by name.
     analyst
-        Connections of the analyst to each owner, by the owner's name. The analyst becomes known to
-        an owner when it is first connected.
+        Connections of the analyst to each owner, by the owner's name.
     """
 
     _not_pickled: ClassVar[str] = "it holds processes and tokens; give its directory"
@@ -193,10 +192,15 @@ class Cluster(NotPicklable):
         """Start every owner's server that does not run already, all at the same time."""
         if not self.simulation.exists():
             create_simulation(self.simulation)
-        anchor = self.simulation / "anchor.pem"
+        anchor, analyst = self.simulation / "anchor.pem", self.identity.public
 
         def start(name: str) -> ServerProcess:
-            server = ServerProcess(self.directory / name, name=name, insecure_simulation=anchor)
+            server = ServerProcess(
+                self.directory / name,
+                name=name,
+                insecure_simulation=anchor,
+                analysts={_ANALYST: analyst},
+            )
             if not server.answers():
                 started.append(server)
                 server.start()

@@ -8,7 +8,7 @@ import click
 
 from clf_server._cli_backup import backup, restore
 from clf_server._cli_certs import certs
-from clf_server._cli_people import analyst, token
+from clf_server._cli_people import TOKEN_DAYS, analyst, token
 
 
 @click.group()
@@ -44,6 +44,18 @@ def _settings(
     return settings
 
 
+def _analysts(
+    _context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]
+) -> dict[str, Path]:
+    analysts = {}
+    for each in given:
+        label, equals, file = each.partition("=")
+        if not equals or not label or label in analysts:
+            raise click.BadParameter("must be LABEL=PUBLIC_IDENTITY_FILE, each label once")
+        analysts[label] = Path(file)
+    return analysts
+
+
 @server.command()
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--name", required=True, help="What the server is called, for example st-mary.")
@@ -77,6 +89,15 @@ def _settings(
     callback=_settings,
     help="A further setting for clf_server.conf, such as key_provider=vault; repeatable.",
 )
+@click.option(
+    "--analyst",
+    "analysts",
+    metavar="LABEL=PUBLIC_IDENTITY_FILE",
+    multiple=True,
+    callback=_analysts,
+    help="Make an analyst known, with a profile, as `analyst add` and `token create` do; "
+    "repeatable.",
+)
 def init(
     directory: Path,
     name: str,
@@ -86,10 +107,21 @@ def init(
     public_hosts: tuple[str, ...],
     insecure_simulation: Path | None,
     settings: dict[str, str],
+    analysts: dict[str, Path],
 ) -> None:
     """Make the directory of a new server: configuration, keys, certificates, owner's profile."""
+    from clf_sdk import PublicIdentity
+    from clf_sdk.errors import InvalidInput
+    from clf_sdk.protocol import check_name
+    from clf_server._administration import Administration
     from clf_server._provision import create_server
 
+    people = {
+        check_name(label, what="an analyst"): PublicIdentity.load(file)
+        for label, file in analysts.items()
+    }
+    if len({identity.id for identity in people.values()}) != len(people):
+        raise InvalidInput("two labels stand for the same analyst")
     made = create_server(
         directory,
         name=name,
@@ -102,7 +134,13 @@ def init(
     )
     click.echo(f"server identity  {made.server}")
     click.echo(f"owner profile    {made.owner_profile}   (keep it secret: it holds a token)")
-    click.echo(f"add an analyst   clf server analyst add {made.directory} FILE --label NAME")
+    with Administration(made.directory) as administration:
+        for label, identity in people.items():
+            administration.add_analyst(identity, label=label)
+            profile = administration.create_token("analyst", analyst=label, days=TOKEN_DAYS)
+            click.echo(f"analyst          {label}  {identity.fingerprint}  {profile}")
+    if not people:
+        click.echo(f"add an analyst   clf server analyst add {made.directory} FILE --label NAME")
     click.echo(f"start it with    clf server run {made.directory}")
 
 

@@ -16,6 +16,7 @@ _DIRECTORY = click.argument(
     "directory", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False)
 )
 _SHORT = 12
+TOKEN_DAYS = 365
 
 
 @click.group()
@@ -85,7 +86,7 @@ def token() -> None:
 @click.option("--role", type=click.Choice(["owner", "analyst"]), required=True)
 @click.option("--analyst", "who", metavar="LABEL|IDENTITY", help="The analyst to whom it belongs.")
 @click.option("--label", help="What the token is called; an analyst's by default as the analyst.")
-@click.option("--days", default=365, show_default=True, help="How long it lives.")
+@click.option("--days", default=TOKEN_DAYS, show_default=True, help="How long it lives.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),

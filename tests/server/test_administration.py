@@ -218,3 +218,29 @@ def test_directory_of_no_server_is_named(tmp_path: Path) -> None:
     for command in (["token", "list"], ["analyst", "list"]):
         assert "clf server init" in operate(*command, tmp_path, fails=True).output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_analysts_become_known_with_the_server(tmp_path: Path) -> None:
+    ada, eve = tmp_path / "ada.json", tmp_path / "eve.json"
+    people = {ada: clf.Identity.create(), eve: clf.Identity.create()}
+    for file, identity in people.items():
+        identity.public.save(file)
+    given = ["--analyst", f"ada={ada}", "--analyst", f"eve={eve}"]
+    printed = operate("init", tmp_path / "clinic", "--name", "clinic", *given).output
+    for file, identity in people.items():
+        assert identity.public.fingerprint in printed
+        profile = Profile.load(tmp_path / "clinic" / f"{file.stem}.profile.json")
+        assert (profile.role, profile.analyst) == ("analyst", identity.id)
+    listed = operate("analyst", "list", tmp_path / "clinic").output
+    assert listed.count("1 valid token") == 2
+
+
+@pytest.mark.parametrize(
+    "given", ["ada", "=FILE", "../ada=FILE", "ada=FILE ada=FILE", "a=FILE b=FILE"]
+)
+def test_analysts_that_can_not_be_known_leave_no_server(tmp_path: Path, given: str) -> None:
+    file = tmp_path / "ada.json"
+    clf.Identity.create().public.save(file)
+    people = [f"--analyst={each}" for each in given.replace("FILE", str(file)).split()]
+    assert operate("init", tmp_path / "clinic", "--name", "clinic", *people, fails=True).output
+    assert not (tmp_path / "clinic").exists()
