@@ -47,6 +47,10 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "embedded(why): about one server that keeps all in its directory, not about replicas",
     )
+    config.addinivalue_line(
+        "markers",
+        "same_directory: replicas have one directory, as they must while its files are changed",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -140,6 +144,8 @@ def make_local(
         anchor = simulation.anchor if simulated else None
         if request.config.getoption("backend") == "replicated":
             options.setdefault("shared", request.getfixturevalue("make_shared")())
+            same = request.node.get_closest_marker("same_directory") is not None
+            options.setdefault("same_directory", same)
         local = LocalServer(tmp_path / name, anchor=anchor, now=time.time() + 60, **options)
         made.append(local)
         return local

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -29,8 +29,9 @@ DAY = 86400
 
 
 @pytest.fixture
-def administration(local: LocalServer) -> Administration:
-    return Administration(local.directory, clock=local.clock)
+def administration(local: LocalServer) -> Iterator[Administration]:
+    with Administration(local.directory, clock=local.clock) as administration:
+        yield administration
 
 
 def ask(local: LocalServer, token: str, *, client: str = "192.0.2.1") -> httpx.Response:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,9 @@ ADA = clf.Identity.create()
 
 
 @pytest.fixture
-def administration(local: LocalServer) -> Administration:
-    return Administration(local.directory, clock=local.clock)
+def administration(local: LocalServer) -> Iterator[Administration]:
+    with Administration(local.directory, clock=local.clock) as administration:
+        yield administration
 
 
 def events(local: LocalServer) -> list[tuple[str, dict[str, Any]]]:

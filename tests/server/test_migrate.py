@@ -111,7 +111,9 @@ def test_server_keeps_all_it_knows_when_it_is_migrated(
         local.sql(f"DROP TABLE {name}")
     for name in ("uploads", "staged_results", "memory", "remembered_runs"):
         local.sql(f"DROP TABLE {name}")
-    keys = local.sql("SELECT * FROM key_encryption_keys")
+    kept = SCHEMA.tables["key_encryption_keys"]
+    with local.database() as connection:
+        keys = [row._asdict() for row in connection.execute(sa.select(kept))]
     local.sql("DROP TABLE key_encryption_keys")
     local.sql("DROP TABLE server_identities")
     local.sql("ALTER TABLE tokens DROP COLUMN signature")
@@ -121,8 +123,8 @@ def test_server_keeps_all_it_knows_when_it_is_migrated(
     assert done.exit_code == 0, done.output
     assert f"{REVISIONS[0]} -> {REVISIONS[-1]}" in done.output
     assert "2 tokens hold on" in done.output
-    for row in keys:  # what the revision of keys can not know
-        local.sql("INSERT INTO key_encryption_keys VALUES (?, ?, ?, ?, ?, ?)", *row)
+    with local.database() as connection:  # what the revision of keys can not know
+        connection.execute(sa.insert(kept), keys)
     local.restart()
     assert local.tables() == ["plans"]
     assert local.audited() == before

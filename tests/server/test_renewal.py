@@ -36,7 +36,7 @@ from clf_server._renewal import ShownCertificate, announced_authorities, switch_
 from clf_server._tls import load_chain
 from clf_testing import Exchange, LocalServer, Owner, Simulation
 
-pytestmark = pytest.mark.embedded("each replica has a copy of the directory here")
+pytestmark = pytest.mark.same_directory
 
 
 def rotate(directory: Path, *options: str) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ import pytest
 import clf_sdk as clf
 from clf_sdk.errors import ConfigurationError, NonceRefused, StorageUnavailable, TicketRefused
 from clf_server._provision import create_server
+from clf_server._rotate_key import rotate_key
 from clf_testing import (
     HandmadeEnclave,
     LocalServer,
@@ -281,3 +283,28 @@ def test_store_that_does_not_answer_publishes_nothing_and_loses_nothing(
         server.state.objects.ping()
     assert server.control.get("/readyz").status_code == 503
     assert server.sql("SELECT name FROM tables") == [("kept",)]
+
+
+def test_key_that_one_replica_s_operator_rotated_opens_tables_at_all(
+    make_local: Callable[..., LocalServer],
+    make_shared: Callable[[], dict[str, str]],
+    numbers: pa.Table,
+    policy: clf.Policy,
+    tmp_path: Path,
+) -> None:
+    keys = tmp_path / "keys"
+    keys.mkdir(mode=0o700)
+    replicas = make_local("rotated", shared=make_shared() | {"key_directory": str(keys)})
+    shared = replicas.upload("plans", numbers, policy)
+    wrapped = replicas.sql("SELECT table_key FROM versions")
+    assert rotate_key(replicas.directories[0]).rewrapped == 1
+    assert replicas.sql("SELECT table_key FROM versions") != wrapped
+    # Asked of one and of the other; each opens the manifest, or makes a key.
+    for _ in replicas.states:
+        answer = replicas.control.get("/v1/tables", headers=replicas.bearer())
+        assert [table["version"] for table in answer.json()["tables"]] == [shared["version"]]
+    for name in ("a", "b"):
+        replicas.upload(name, numbers, policy)
+    replicas.close()
+    replicas.restart()
+    assert replicas.tables() == replicas.tables() == ["a", "b", "plans"]

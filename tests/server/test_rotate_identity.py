@@ -54,7 +54,7 @@ from clf_testing import (
     make_job,
 )
 
-pytestmark = pytest.mark.embedded("each replica has a copy of the directory here")
+pytestmark = pytest.mark.same_directory
 
 DAY = 86400
 
@@ -193,6 +193,7 @@ def test_stolen_key_ends_at_once_and_names_no_successor(
     assert local.control.post("/v1/sessions", json=body).json()["code"] == "binding_mismatch"
 
 
+@pytest.mark.embedded("copies the files of one server at each step")
 @pytest.mark.parametrize("action", ["rotate-identity", "end-identity"])
 def test_rotation_killed_at_any_step_leaves_one_present_identity_and_a_whole_log(
     local: LocalServer, action: str

@@ -30,7 +30,7 @@ from clf_server._state import load_state
 from clf_server._vault import Vault
 from clf_testing import HandmadeEnclave, LocalServer, TransitServer
 
-pytestmark = pytest.mark.embedded("reads and copies the files of one server")
+pytestmark = pytest.mark.same_directory
 
 
 @pytest.fixture
@@ -65,18 +65,27 @@ def configure(directory: Path, **settings: str) -> None:
     path.write_text("\n".join([*kept, *(f"{k} = {v}" for k, v in settings.items())]) + "\n")
 
 
-def wrapped(directory: Path) -> dict[str, str]:
+def wrapped(local: LocalServer) -> dict[str, str]:
     """Return the wrapped key of each version, as it lies in the database."""
+    return dict(local.sql("SELECT version_id, table_key FROM versions"))
+
+
+def wrapped_in(directory: Path) -> dict[str, str]:
+    """Return the same of a directory in which no server runs."""
     connection = sqlite3.connect(directory / METADATA_NAME)
     rows = connection.execute("SELECT version_id, table_key FROM versions").fetchall()
     connection.close()
     return dict(rows)
 
 
-def objects(directory: Path) -> dict[str, tuple[int, int]]:
-    """Return inode and time of change of each stored object."""
-    found = (directory / "objects").rglob("*")
-    return {str(p): (p.stat().st_ino, p.stat().st_mtime_ns) for p in found if p.is_file()}
+def objects(local: LocalServer) -> dict[str, tuple[int, bytes]]:
+    """Return time of change and bytes of each stored object."""
+    store = local.state.objects
+    return {
+        f"{version}/{info.base_name}": (info.mtime_ns, store.read(version, info.base_name))
+        for version in local.stored()
+        for info in store._list(version)
+    }
 
 
 def readable(directory: Path) -> set[str]:
@@ -97,26 +106,26 @@ def test_rotation_wraps_every_key_anew_and_uploads_nothing_again(
 ) -> None:
     filtered = policy.__class__.from_json(policy.to_json() | {"rows": "x > 3"})
     local.upload("few", numbers, filtered)
-    before, bytes_before = wrapped(local.directory), objects(local.directory)
+    before, bytes_before = wrapped(local), objects(local)
     old = (local.directory / "kek.key").read_bytes()
     done = rotate_key(local.directory)
-    after = wrapped(local.directory)
+    after = wrapped(local)
     assert (done.rewrapped, done.provider, len(done.destroyed)) == (2, "file", 1)
     assert before.keys() == after.keys()
     assert {kek_of(each) for each in after.values()} == {done.key}
-    assert objects(local.directory) == bytes_before
+    assert objects(local) == bytes_before
     assert not (local.directory / "kek.key").exists()
     assert old not in b"".join(p.read_bytes() for p in local.directory.glob("*") if p.is_file())
     # The server that ran all the time goes on: it opens what there was, and wraps with the new key.
     assert enclave.keys(enclave.open())
     local.upload("later", numbers, policy)
-    assert {kek_of(each) for each in wrapped(local.directory).values()} == {done.key}
+    assert {kek_of(each) for each in wrapped(local).values()} == {done.key}
     assert local.tables() == ["few", "later", "plans"]
 
 
 def test_rotation_stands_in_the_audit_log(local: LocalServer, shared: object) -> None:
     assert shared
-    first = kek_of(next(iter(wrapped(local.directory).values())))
+    first = kek_of(next(iter(wrapped(local).values())))
     done = rotate_key(local.directory)
     began, ended = local.audited()[-2:]
     assert (began.event, ended.event) == ("key.replaced", "key.rotated")
@@ -140,7 +149,7 @@ def test_rotation_moves_the_keys_from_file_to_vault_and_back(
     use_vault(local.directory, transit)
     assert rotate_key(local.directory).provider == "vault"
     assert not list(local.directory.glob("kek*"))
-    assert all(each.startswith("clf1-transit:") for each in wrapped(local.directory).values())
+    assert all(each.startswith("clf1-transit:") for each in wrapped(local).values())
     assert enclave.keys(
         enclave.open()
     )  # the running server, which was started with the other provider
@@ -149,7 +158,7 @@ def test_rotation_moves_the_keys_from_file_to_vault_and_back(
     assert enclave.keys(enclave.open())
     transit.rotate()
     assert rotate_key(local.directory).rewrapped == 1
-    assert all(":vault:v2:" in each for each in wrapped(local.directory).values())
+    assert all(":vault:v2:" in each for each in wrapped(local).values())
     configure(local.directory, key_provider="file")
     assert rotate_key(local.directory).provider == "file"
     transit.sealed = True
@@ -190,11 +199,12 @@ def test_rotation_that_its_provider_breaks_off_loses_nothing(
     transit.left, transit.sealed = None, False
     assert local.tables() == ["a", "b"]
     done = rotate_key(local.directory)
-    assert {kek_of(each) for each in wrapped(local.directory).values()} == {done.key}
+    assert {kek_of(each) for each in wrapped(local).values()} == {done.key}
     assert not list(local.directory.glob("kek*"))
     assert local.tables() == ["a", "b"]
 
 
+@pytest.mark.embedded("copies the files of one server at each step")
 def test_rotation_killed_at_any_step_leaves_everything_readable_and_can_be_finished(
     local: LocalServer, numbers: pa.Table, policy: clf.Policy, copies: Path
 ) -> None:
@@ -208,7 +218,7 @@ def test_rotation_killed_at_any_step_leaves_everything_readable_and_can_be_finis
         assert readable(copy) == {"plans", "visits"}, number
         done = rotate_key(copy)
         assert readable(copy) == {"plans", "visits"}, number
-        assert {kek_of(each) for each in wrapped(copy).values()} == {done.key}
+        assert {kek_of(each) for each in wrapped_in(copy).values()} == {done.key}
         assert [path.name for path in copy.glob("kek*")] == [f"kek-{done.key}.key"], number
         shutil.rmtree(copy)
 
@@ -226,13 +236,14 @@ def _kill(action: str, directory: Path, copies: Path) -> int:
     )
 
 
+@pytest.mark.embedded("copies the files of one server at each step")
 def test_dropping_killed_at_any_step_destroys_the_key_first(
     local: LocalServer, numbers: pa.Table, policy: clf.Policy, copies: Path
 ) -> None:
     for name in ("plans", "visits"):
         local.upload(name, numbers, policy)
     version_id = local.state.metadata.table("plans").current.version_id
-    key = wrapped(local.directory)[version_id].rpartition(":")[2].encode()
+    key = wrapped(local)[version_id].rpartition(":")[2].encode()
     local.close()
     killed = _kill("drop", local.directory, copies)
     seen = set()
@@ -257,7 +268,7 @@ def test_dropped_table_s_tickets_and_derived_versions_end_with_it(
     local.upload("plans", numbers, policy)
     answer = local.control.delete("/v1/tables/plans", headers=local.bearer())
     assert answer.status_code == 204
-    assert wrapped(local.directory) == {}
+    assert wrapped(local) == {}
     assert local.stored() == set()
 
 
@@ -334,9 +345,9 @@ def test_rotation_beside_a_running_server_and_uploads(
         assert "destroyed" in done.output
     thread.join()
     assert sorted(connection.tables()["name"]) == names
-    keys = {kek_of(each) for each in wrapped(server.directory).values()}
+    keys = {kek_of(each) for each in wrapped_in(server.directory).values()}
     last = rotate_key(server.directory)
-    assert {kek_of(each) for each in wrapped(server.directory).values()} == {last.key}
+    assert {kek_of(each) for each in wrapped_in(server.directory).values()} == {last.key}
     assert len(keys) == 1
     server.stop()
     server.start()

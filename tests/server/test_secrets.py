@@ -121,11 +121,12 @@ def test_names_that_are_none_are_malformed(
 
 
 def test_folder_holds_secrets_by_name(enclave: HandmadeEnclave) -> None:
-    folder = enclave.server.directory / "more"
-    folder.mkdir()
-    for name in ("key.1", "key.2", ".hidden"):
-        (folder / name).write_bytes(name.encode())
-        (folder / name).chmod(0o400)
+    for directory in enclave.server.directories:
+        folder = directory / "more"
+        folder.mkdir()
+        for name in ("key.1", "key.2", ".hidden"):
+            (folder / name).write_bytes(name.encode())
+            (folder / name).chmod(0o400)
     configure(enclave.server, MREnclave=MRENCLAVE, secrets_dir="more")
     enclave.secrets = ["key.2", "secret"]
     answer: SessionAnswer = enclave.open()

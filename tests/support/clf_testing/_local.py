@@ -77,7 +77,8 @@ class _Balancer:
 class LocalServer:
     """The server of one directory; `restart` is what a new process would be.
 
-    With stores that replicas share it is two replicas, of which requests reach one after the other.
+    With stores that replicas share it is two replicas, of which requests reach one after the other,
+    each with a copy of the directory, or with the same one.
     """
 
     control: Any
@@ -91,6 +92,7 @@ class LocalServer:
         now: float,
         blob_port: int | None = 4480,
         shared: Mapping[str, str] | None = None,
+        same_directory: bool = False,
     ) -> None:
         self.directory = directory
         self.clock = Clock(now)
@@ -107,8 +109,10 @@ class LocalServer:
         self.shared = shared
         self.directories = [directory]
         if shared is not None:
-            self.directories.append(directory.with_name(f"{directory.name}-replica"))
-            shutil.copytree(directory, self.directories[1])
+            other = directory.with_name(f"{directory.name}-replica")
+            self.directories.append(directory if same_directory else other)
+            if not same_directory:
+                shutil.copytree(directory, other)
         self.states: list[ServerState]
         self.restart()
 
