@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clf_sdk import align, prepare, testing
+    from clf_sdk import align, prepare, private, testing
     from clf_sdk._connection import Connection, connect
     from clf_sdk._dry_run import DryRun, dry_run
     from clf_sdk._fetch import fetch
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         GradientBoosting,
         KMeans,
         LogisticRegression,
+        PrivateStatistics,
         Python,
         Score,
         Survival,
@@ -68,6 +69,7 @@ __all__ = [
     "KMeans",
     "LogisticRegression",
     "Policy",
+    "PrivateStatistics",
     "PublicIdentity",
     "Python",
     "Release",
@@ -91,6 +93,7 @@ __all__ = [
     "monitor",
     "policy_editor",
     "prepare",
+    "private",
     "release_review",
     "releases",
     "requests",
@@ -109,6 +112,7 @@ _HOME = {
     "KMeans": "operations",
     "LogisticRegression": "operations",
     "PCA": "operations",
+    "PrivateStatistics": "operations",
     "Python": "operations",
     "Score": "operations",
     "Survival": "operations",
@@ -156,7 +160,7 @@ _HOME |= dict.fromkeys(
 )
 
 
-_MODULES = ("align", "prepare", "testing")
+_MODULES = ("align", "prepare", "private", "testing")
 
 
 def __getattr__(name: str) -> Any:

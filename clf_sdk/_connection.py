@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 import weakref
@@ -22,6 +23,7 @@ from clf_sdk.protocol import (
     Endpoint,
     PolicyChange,
     PolicyUpdate,
+    PrivacyBudget,
     Profile,
     Role,
     ServerInfo,
@@ -206,8 +208,9 @@ class Connection(NotPicklable):
         Returns
         -------
         pandas.DataFrame
-            One row a table, with ``name``, ``rows``, ``columns``, ``sealed_bytes``, ``version`` and
-            ``shared_at`` (UTC).
+            One row a table, with ``name``, ``rows``, ``columns``, ``sealed_bytes``, ``version``,
+            ``shared_at`` (UTC), and, where its owner asks, ``privacy_budget`` and
+            ``privacy_spent`` (epsilon; NaN where there is no budget).
         """
         import pandas as pd  # noqa: PLC0415 - only this method needs pandas
 
@@ -221,9 +224,11 @@ class Connection(NotPicklable):
                 "version": entry.version,
                 "shared_at": pd.Timestamp(entry.created_at, unit="s", tz="UTC"),
             }
+            | _privacy(entry.privacy)
             for entry in listed
         ]
         columns = ["name", "rows", "columns", "sealed_bytes", "version", "shared_at"]
+        columns += _privacy(None)
         return pd.DataFrame(rows, columns=columns)
 
     def set_policy(self, table: str, policy: Policy, *, widen: bool = False) -> Comparison:
@@ -457,3 +462,13 @@ def only_connection() -> Connection:
             else "say which one, with to=connection",
         )
     return made[0]
+
+
+def _privacy(budget: PrivacyBudget | None) -> dict[str, float]:
+    """Return what a table's owner may know of its privacy budget, in epsilon."""
+    if budget is None:
+        return {"privacy_budget": math.nan, "privacy_spent": math.nan}
+    return {
+        "privacy_budget": budget.total_millionths / 10**6,
+        "privacy_spent": budget.spent_millionths / 10**6,
+    }

@@ -14,6 +14,8 @@ from clf_sdk._connection import connections_to
 from clf_sdk._job import Job
 from clf_sdk._result import Output, as_arrow, find_output
 from clf_sdk.errors import ConfigurationError, PolicyRefused
+from clf_sdk.operations import in_words, job_cost, millionths
+from clf_sdk.operations._epsilon import PLACES
 from clf_sdk.policy import Policy
 from clf_sdk.policy._document import DEFAULT_GROUP
 from clf_sdk.protocol import DisclosureReport, JoinNode, Rules, inputs_of, walk
@@ -38,11 +40,14 @@ class DryRun:
         What the rules checked and hid; None where one refuses.
     refused
         Rules that refuse, each with its reason.
+    epsilon
+        What each run costs of every table's privacy budget; the dry run costs nothing.
     """
 
     outputs: Mapping[str, Output] = field(repr=False)
     report: DisclosureReport | None
     refused: tuple[PolicyRefused, ...]
+    epsilon: float = 0.0
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name}: {shape}" for name, shape in self.shapes.items())
@@ -62,6 +67,8 @@ class DryRun:
     def rules(self) -> list[str]:
         """What each rule did, in words: those that refuse first."""
         said = [f"{error.rule} refuses: {error.message}" for error in self.refused]
+        if self.epsilon:
+            said.append(f"each run spends ε {self.epsilon:g} of every table's privacy budget")
         for each in [] if self.report is None else self.report.outputs:
             hidden = [f"{entry.rule} hid {entry.cells:,}" for entry in each.suppressed]
             checked = ", ".join(each.checked) or "no rule"
@@ -139,7 +146,25 @@ def dry_run(
         {name: _with_keys(document, name, table) for name, table in found.items()},
         [policy.rules for policy in policies] or [_usual_rules()],
     )
-    return DryRun(outputs=outputs, report=report, refused=tuple(refused))
+    return DryRun(
+        outputs=outputs,
+        report=report,
+        refused=(*refused, *_over_budget(document, policies)),
+        epsilon=job_cost(document) / 10**PLACES,
+    )
+
+
+def _over_budget(document: JobDocument, policies: Sequence[Policy]) -> list[PolicyRefused]:
+    """Return the refusals of policies whose whole privacy budget does not suffice."""
+    cost = job_cost(document)
+    return [
+        PolicyRefused(
+            f"the job spends {in_words(cost)}, and a policy gives {in_words(total)} in all",
+            rule="privacy_budget",
+        )
+        for policy in policies
+        if (total := millionths(policy.privacy_budget or 0)) < cost
+    ]
 
 
 def _program() -> Any:

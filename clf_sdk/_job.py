@@ -136,6 +136,7 @@ class Job:
             )
         except ValueError as error:
             raise _invalid(error) from None
+        operation.check_job(document, {})
         for output in operation.row_level_outputs():
             output_recipients(document, operation, output)
         connections = {table.connection.server: table.connection for table in tables.values()}

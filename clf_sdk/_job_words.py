@@ -10,6 +10,7 @@ from typing import Any
 
 from clf_sdk._align_words import align_in_words, prepare_in_words
 from clf_sdk._printable import printable
+from clf_sdk.errors import InvalidJob
 from clf_sdk.protocol import JobDocument, JobInput, JobRecord, JobStatus, identity_fingerprint
 
 _SHORT = 12
@@ -94,11 +95,14 @@ def _program(job: JobDocument) -> str:
 
 
 def _outputs(job: JobDocument) -> list[str]:
-    from clf_sdk.operations import OPERATIONS, parameters_class  # noqa: PLC0415 - for people only
+    from clf_sdk.operations import parameters_class, parameters_of  # noqa: PLC0415 - for people only
 
-    name = job.operation.name
-    known = name in OPERATIONS
-    said = [parameters_class(name).reveals if known else "this version of CLF can not tell what"]
+    try:
+        parameters = parameters_of(job)
+        known = None if parameters is None else parameters.comes_out()
+    except InvalidJob:  # what is asked is shown all the same, and no enclave computes it
+        known = [parameters_class(job.operation.name).reveals]
+    said = ["this version of CLF can not tell what"] if known is None else known
     if job.match_report:
         said.append("how many people of each input found a partner in the others")
     return said

@@ -69,6 +69,9 @@ class SharedTable(NotPicklable):
             ("sealed", f"{described.sealed_bytes:,} bytes in {described.row_groups:,} row groups"),
             ("shared", moment(described.created_at)),
         ]
+        if described.privacy is not None:
+            left, total = self.epsilon_left, described.privacy.total_millionths / 10**6
+            rows.append(("privacy budget", f"ε {left:g} of {total:g} is left"))
         simulation = self.connection.mode == "simulation"
         body = "" if self.is_file else grid(["column", "type"], chosen)
         kind = "File" if self.is_file else "Table"
@@ -88,6 +91,14 @@ class SharedTable(NotPicklable):
     def rows(self) -> int:
         """Number of rows."""
         return self.description.rows
+
+    @property
+    def epsilon_left(self) -> float:
+        """What is left of the table's privacy budget, as its owner may know it; else 0."""
+        budget = self.description.privacy
+        if budget is None:
+            return 0.0
+        return max(0, budget.total_millionths - budget.spent_millionths) / 10**6
 
     @property
     def is_file(self) -> bool:

@@ -178,6 +178,7 @@ class PolicyEditor(View):
             output_rows=self._last.output_rows,
             output_bytes=self._last.output_bytes,
             differencing=self._last.differencing,
+            privacy_budget=self._last.privacy_budget,
             row_level=self._last.row_level,
             release=self.release.value,
             approval=self.approval.value,

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from clf_sdk.errors import InvalidJob
+from clf_sdk.operations._epsilon import cost_of, in_words, job_cost, millionths
 from clf_sdk.operations._parameters import Columns, Parameters
 from clf_sdk.operations._recipients import output_recipients
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from clf_sdk.operations._kmeans import KMeans
     from clf_sdk.operations._logistic_regression import LogisticRegression
     from clf_sdk.operations._pca import PCA
+    from clf_sdk.operations._private_statistics import PrivateStatistics
     from clf_sdk.operations._python import Python
     from clf_sdk.operations._score import Score
     from clf_sdk.operations._survival import Survival
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GLM",
+    "NOISED",
     "OPERATIONS",
     "PCA",
     "Aggregate",
@@ -39,9 +42,14 @@ __all__ = [
     "KMeans",
     "LogisticRegression",
     "Parameters",
+    "PrivateStatistics",
     "Python",
     "Score",
     "Survival",
+    "cost_of",
+    "in_words",
+    "job_cost",
+    "millionths",
     "output_recipients",
     "parameters_class",
     "parameters_of",
@@ -55,11 +63,15 @@ OPERATIONS: Mapping[str, str] = {
     "kmeans": "KMeans",
     "logistic_regression": "LogisticRegression",
     "pca": "PCA",
+    "private_statistics": "PrivateStatistics",
     "python": "Python",
     "score": "Score",
     "survival": "Survival",
 }
 """Class of the parameters of each operation; it is imported when it is used."""
+
+NOISED = frozenset({"private_statistics"})
+"""Operations whose results carry noise, and cost a part of privacy budgets."""
 
 
 def parameters_class(name: str) -> type[Parameters]:

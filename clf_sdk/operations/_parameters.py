@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, Field, ValidationError
 
 from clf_sdk.errors import InvalidJob
-from clf_sdk.protocol import ColumnName, Document
+from clf_sdk.protocol import ColumnName, Document, JobDocument
 
 
 def as_list(value: Any) -> Any:
@@ -68,6 +68,30 @@ class Parameters(Document):
     def inputs_beside(self) -> frozenset[str]:
         """Return the names of the inputs that are not aligned, but taken as they are."""
         return frozenset()
+
+    def epsilon_millionths(self) -> int:
+        """Return what a run takes from the privacy budget of each table; 0: it adds no noise."""
+        return 0
+
+    def check_job(self, job: JobDocument, entities: Mapping[str, str | None]) -> None:
+        """Check that a job goes with this operation, beside what the job checks itself.
+
+        Parameters
+        ----------
+        job
+            The job.
+        entities
+            By input, the column by which its owner tells people apart, as far as it is known.
+
+        Raises
+        ------
+        InvalidJob
+            It does not.
+        """
+
+    def comes_out(self) -> list[str]:
+        """Say what comes out, for owners who decide about the job."""
+        return [type(self).reveals]
 
     def only_recipient(self, output: str) -> str | None:  # noqa: ARG002 - of no output, here
         """Return the identity id of the only recipient of an output; None: all of the job's."""

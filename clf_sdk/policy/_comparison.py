@@ -153,6 +153,13 @@ def _ordered(before: str, after: str) -> Change:
     return "tighter" if stricter.index(after) > stricter.index(before) else "wider"
 
 
+def _budgets(before: float | None, after: float | None) -> Change:
+    """Compare privacy budgets; None gives nothing out."""
+    if before == after:
+        return "equal"
+    return "wider" if after is not None and after > (before or 0) else "tighter"
+
+
 def _either(before: str, after: str, *, tight: str) -> Change:
     if before == after:
         return "equal"
@@ -203,6 +210,7 @@ _COMPARED: dict[str, Callable[[Policy, Policy], Change]] = {
     "output_rows": lambda old, new: _most(old.output_rows, new.output_rows),
     "output_bytes": lambda old, new: _most(old.output_bytes, new.output_bytes),
     "differencing": lambda old, new: _ordered(old.differencing, new.differencing),
+    "privacy_budget": lambda old, new: _budgets(old.privacy_budget, new.privacy_budget),
     "row_level": lambda old, new: _allowed_set(old.row_level, new.row_level),
     "release": lambda old, new: _either(old.release, new.release, tight="review"),
     "approval": lambda old, new: _either(old.approval, new.approval, tight="ask"),

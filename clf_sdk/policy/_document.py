@@ -21,6 +21,7 @@ from clf_sdk.protocol import (
 
 DEFAULT_GROUP = 10
 MOST_FILTER_CHARACTERS = 4000  # as in clf_sdk.filters, which is not loaded for a policy without
+MOST_BUDGET = 1_000_000
 MOST_GROUP = 1_000_000_000
 MOST_OUTPUT = 2**53
 MOST_RUNS = 1_000_000
@@ -161,6 +162,11 @@ class PolicyDocument(Document):
     differencing: Differencing = Field(
         default="review",
         description="What becomes of results whose people differ by a few from an earlier one's.",
+    )
+    privacy_budget: Annotated[float, Field(gt=0, le=MOST_BUDGET)] | None = Field(
+        default=None,
+        description="Epsilon that all results with noise may cost together, six decimals at most, "
+        "whatever version the table has; null: there are none.",
     )
     row_level: Annotated[list[Sha256], _Any] = Field(
         default=[],

@@ -13,6 +13,7 @@ from clf_sdk.errors import ConfigurationError, InvalidFilter, Malformed
 from clf_sdk.policy._document import (
     DEFAULT_GROUP,
     LAST_SECOND,
+    MOST_BUDGET,
     MOST_GROUP,
     MOST_OUTPUT,
     MOST_RUNS,
@@ -90,6 +91,10 @@ class Policy:
         What becomes of results about people of whom all but a few are those of an earlier result:
         ``"review"``: they wait for the owner's release; ``"refuse"``: the job ends; ``"off"``:
         nothing is compared.
+    privacy_budget
+        Epsilon that all results with noise (``private_statistics``) may cost together, over all
+        runs and versions of the table; None refuses them. To bound what anybody can ever learn of a
+        person from the table, allow no other operation (docs/disclosure.md).
     row_level
         Public identities, or identity ids, that may receive outputs with rows of single people.
         Empty: nobody.
@@ -122,6 +127,7 @@ class Policy:
     output_rows: int | None
     output_bytes: int | None
     differencing: Differencing
+    privacy_budget: float | None
     row_level: frozenset[str]
     release: Release
     approval: Approval
@@ -144,6 +150,7 @@ class Policy:
         output_rows: int | None = None,
         output_bytes: int | None = None,
         differencing: Differencing = "review",
+        privacy_budget: float | None = None,
         row_level: Iterable[Any] = (),
         release: Release = "at_once",
         approval: Approval = "ask",
@@ -174,6 +181,7 @@ class Policy:
             "output_rows": _limit("output_rows", output_rows),
             "output_bytes": _limit("output_bytes", output_bytes),
             "differencing": _choice("differencing", differencing, ("off", "review", "refuse")),
+            "privacy_budget": _budget(privacy_budget),
             "row_level": _identities("row_level", row_level, or_empty=True),
             "release": _choice("release", release, ("at_once", "review")),
             "approval": _choice("approval", approval, ("ask", "automatic")),
@@ -447,6 +455,23 @@ def _count(name: str, value: Any, most: int) -> int:
 
 def _limit(name: str, value: Any) -> int | None:
     return None if value is None else _count(name, value, MOST_OUTPUT)
+
+
+def _budget(value: Any) -> float | None:
+    if value is None:
+        return None
+    from clf_sdk.operations import millionths  # noqa: PLC0415 - for a policy that has one
+
+    if type(value) not in (int, float) or not 0 < value <= MOST_BUDGET:
+        raise ConfigurationError(
+            f"privacy_budget must be a number above 0 and at most {MOST_BUDGET:,}",
+            hint="leave it out, and nothing is given out with noise",
+        )
+    try:
+        millionths(value)
+    except ValueError:
+        raise ConfigurationError("privacy_budget has six decimals at most") from None
+    return float(value)
 
 
 def _entity(value: Any) -> str | None:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from clf_sdk.errors import ClfError, PolicyRefused
+from clf_sdk.errors import ClfError, InvalidJob, PolicyRefused
+from clf_sdk.operations import NOISED, cost_of, in_words, millionths, parameters_of
 from clf_sdk.policy._words import enclave_in_words, listed, people, short
 
 if TYPE_CHECKING:
@@ -49,6 +50,10 @@ class AccessRequest:
         How often the job has run before this run.
     approved
         Whether the owner approved this job.
+    privacy_spent
+        What results with noise have cost of the table's privacy budget, in millionths of epsilon.
+    privacy_paid
+        Whether this run has paid already, by this enclave.
     """
 
     job: JobDocument
@@ -60,6 +65,8 @@ class AccessRequest:
     enclave: VerifiedEnclave | None = None
     runs_used: int | None = None
     approved: bool | None = None
+    privacy_spent: int | None = None
+    privacy_paid: bool = False
 
 
 @dataclass(frozen=True)
@@ -166,7 +173,19 @@ def _expires(policy: Policy, request: AccessRequest) -> Decision:
     return "allowed", f"it ends on {ends}"
 
 
-def _smallest_group(policy: Policy, _request: AccessRequest) -> Decision:
+def _noised(request: AccessRequest) -> bool:
+    return request.job.operation.name in NOISED
+
+
+_WITH_NOISE: Decision = (
+    "allowed",
+    "results with noise tell of nobody: privacy_budget limits them",
+)
+
+
+def _smallest_group(policy: Policy, request: AccessRequest) -> Decision:
+    if _noised(request):
+        return _WITH_NOISE
     if policy.smallest_group == 1:
         return "allowed", "there is no smallest group"
     return "enclave", f"results about fewer than {policy.smallest_group:,} people are refused"
@@ -178,14 +197,18 @@ def _entity(policy: Policy, _request: AccessRequest) -> Decision:
     return "enclave", f"people are counted by {policy.entity}"
 
 
-def _dominance(policy: Policy, _request: AccessRequest) -> Decision:
+def _dominance(policy: Policy, request: AccessRequest) -> Decision:
     rule = policy.dominance
+    if _noised(request):
+        return _WITH_NOISE
     if rule is None:
         return "allowed", "sums may be dominated by few people"
     return "enclave", f"sums are hidden of which {rule.largest:,} make up over {rule.percent} %"
 
 
-def _round_counts(policy: Policy, _request: AccessRequest) -> Decision:
+def _round_counts(policy: Policy, request: AccessRequest) -> Decision:
+    if _noised(request):
+        return _WITH_NOISE
     if policy.round_counts == 1:
         return "allowed", "counts are exact"
     return "enclave", f"counts are rounded to multiples of {policy.round_counts:,}"
@@ -203,11 +226,41 @@ def _output_bytes(policy: Policy, _request: AccessRequest) -> Decision:
     return "enclave", f"outputs of more than {policy.output_bytes:,} bytes are refused"
 
 
-def _differencing(policy: Policy, _request: AccessRequest) -> Decision:
+def _differencing(policy: Policy, request: AccessRequest) -> Decision:
+    if _noised(request):
+        return _WITH_NOISE
     if policy.differencing == "off":
         return "allowed", "results are not compared with earlier ones"
     ends = "are refused" if policy.differencing == "refuse" else "wait for the owner's review"
     return "enclave", f"results whose people differ by a few from an earlier one's {ends}"
+
+
+def _privacy_budget(policy: Policy, request: AccessRequest) -> Decision:
+    if not _noised(request):
+        return "allowed", "the job's operation adds no noise, and spends nothing"
+    entry, total = request.entry, policy.privacy_budget
+    try:
+        parameters = parameters_of(request.job)
+        if parameters is not None:
+            parameters.check_job(request.job, {entry.name: policy.entity})
+        cost = cost_of(parameters)
+    except InvalidJob as error:
+        return "refused", error.message
+    if total is None:
+        return "refused", f"the job spends {in_words(cost)}, and the table has no privacy budget"
+    if request.privacy_paid:
+        return "allowed", f"this run has spent {in_words(cost)} already"
+    return _as_left(cost, request.privacy_spent, millionths(total))
+
+
+def _as_left(cost: int, spent: int | None, limit: int) -> Decision:
+    left = max(0, limit - (spent or 0))
+    said = f"the job spends {in_words(cost)} each time that it runs, and "
+    if cost > left:
+        return "refused", f"{said}{in_words(left)} of {in_words(limit)} is left"
+    if spent is None:
+        return "unknown", f"{said}there was {in_words(limit)} in the beginning"
+    return "allowed", f"{said}{in_words(left)} of {in_words(limit)} is left"
 
 
 def _row_level(policy: Policy, request: AccessRequest) -> Decision:
@@ -271,6 +324,7 @@ RULES: tuple[Rule, ...] = (
     Rule("output_rows", _output_rows, "the output has more rows than the owner allows"),
     Rule("output_bytes", _output_bytes, "the output is larger than the owner allows"),
     Rule("differencing", _differencing, "the result is too close to an earlier one"),
+    Rule("privacy_budget", _privacy_budget, "the table's privacy budget does not suffice"),
     Rule("row_level", _row_level, "the owner does not give out rows of single people"),
     Rule("release", _release, "the owner reviews results first"),
     Rule("approval", _approval, "the owner has not approved this job"),

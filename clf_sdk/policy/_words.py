@@ -100,6 +100,9 @@ def in_words(policy: Policy) -> dict[str, str]:
             "review": "results that tell of few people beside earlier ones wait for review",
             "refuse": "no results that tell of few people beside earlier ones",
         }[policy.differencing],
+        "privacy_budget": "no results with noise"
+        if policy.privacy_budget is None
+        else f"results with noise for ε {policy.privacy_budget:,.6g} in all",
         "row_level": f"rows of single people to {people(policy.row_level)}"
         if policy.row_level
         else "no rows of single people",

@@ -69,8 +69,19 @@ class ColumnDescription(Document):
     nullable: bool
 
 
+class PrivacyBudget(Document):
+    """What results with noise may cost of a table in all, and have cost: millionths of epsilon."""
+
+    total_millionths: int
+    spent_millionths: int
+
+
 class TableDescription(Document):
-    """What a server tells about a table; never a value of it."""
+    """What a server tells about a table; never a value of it.
+
+    ``policy`` and ``privacy`` are for its owner; ``privacy`` is null where the policy has no budget
+    and none was spent.
+    """
 
     name: Name
     version: Sha256
@@ -81,6 +92,7 @@ class TableDescription(Document):
     sealed_bytes: int
     created_at: int
     policy: dict[str, Any] | None
+    privacy: PrivacyBudget | None
 
 
 MOCK = "mock"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from clf_sdk.errors import FormatTooNew
 from clf_sdk.protocol._align import ColumnName
@@ -90,6 +90,75 @@ class Suppressed(Document):
     servers: Annotated[list[Sha256], Field(min_length=1, max_length=_MOST_OWNERS)]
 
 
+class NoisedInput(Document):
+    """Who is a person of an input, and what one can change.
+
+    Attributes
+    ----------
+    input
+        Name of the input.
+    person
+        ``"entity"``: rows with one value of the owner's column; ``"key"``: with one value of the
+        keys; ``"row"``: each row.
+    columns
+        The column or the keys.
+    changed_rows
+        Most aligned rows that go or come when one person goes or comes.
+    """
+
+    input: Name
+    person: Literal["entity", "key", "row"]
+    columns: list[ColumnName]
+    changed_rows: Annotated[int, Field(ge=1)]
+
+
+class NoisedStatistic(Document):
+    """The noise of one statistic; a mean has two entries, of its sum and its count.
+
+    Attributes
+    ----------
+    name
+        Its name in the job.
+    epsilon
+        What it costs.
+    sensitivity
+        Most that one person changes it.
+    scale
+        Of the noise.
+    lower, upper
+        Bounds of values, from the job.
+    """
+
+    name: Name
+    epsilon: Annotated[float, Field(gt=0)]
+    sensitivity: Annotated[float, Field(gt=0)]
+    scale: Annotated[float, Field(gt=0)]
+    lower: float | None
+    upper: float | None
+
+
+class NoiseReport(Document):
+    """What noise an output carries, by which library, and whom it protects.
+
+    Attributes
+    ----------
+    library, mechanism
+        What makes the noise.
+    max_rows_per_person
+        Most rows of a person that each table was cut to.
+    inputs
+        Whom it protects.
+    statistics
+        The noise.
+    """
+
+    library: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    mechanism: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    max_rows_per_person: Annotated[int, Field(ge=1)]
+    inputs: Annotated[list[NoisedInput], Field(max_length=_MOST_INPUTS)]
+    statistics: Annotated[list[NoisedStatistic], Field(max_length=256)]
+
+
 class OutputReport(Document):
     """What was checked on one output, and what it lacks because of that.
 
@@ -101,11 +170,14 @@ class OutputReport(Document):
         Names of the rules that it was held against.
     suppressed
         What they kept out.
+    noise
+        What noise it carries; null: none.
     """
 
     output: Name
     checked: Annotated[list[Name], Field(max_length=32)]
     suppressed: Annotated[list[Suppressed], Field(max_length=32)]
+    noise: NoiseReport | None
 
 
 class DisclosureReport(Document):
@@ -137,7 +209,7 @@ class ReceiptPredicate(Document):
     program: MeasuredProgram
     owners: Annotated[list[OwnerProof], Field(min_length=1, max_length=_MOST_OWNERS)]
     inputs: Annotated[list[ReceiptInput], Field(min_length=1, max_length=_MOST_INPUTS)]
-    aligned_rows: _Rows
+    aligned_rows: _Rows | None
     outputs: Annotated[list[ReceiptOutput], Field(min_length=1, max_length=_MOST_OUTPUTS)]
     disclosure: DisclosureReport
 

@@ -64,6 +64,8 @@ class GrantedInput(Document):
     ``source`` is the table's dataset version when a row filter made the granted version from it;
     null when the table's own version is granted. ``entity`` is the column by which the owner tells
     people apart, if it names one; its key is released whether the job asks for it or not.
+    ``epsilon_millionths`` is what this run has taken from the table's privacy budget for the noise
+    of this enclave; 0 for a job without noise.
     """
 
     name: Name
@@ -73,6 +75,7 @@ class GrantedInput(Document):
     source: Sha256 | None
     columns: list[ColumnName]
     entity: ColumnName | None
+    epsilon_millionths: Annotated[int, Field(ge=0)]
     manifest_bytes: int
 
     @property

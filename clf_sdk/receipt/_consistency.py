@@ -168,8 +168,13 @@ def _check_disclosure(predicate: ReceiptPredicate) -> None:
     demanded = [owner.session.rules for owner in predicate.owners]
     if Rules.tightest([report.rules, *demanded]) != report.rules:
         raise ReceiptInconsistent("the program's rules are looser than those of an owner")
+    _check_noise(predicate)
     # A rounded count may stand for one that is larger by half of what it is rounded to.
-    if predicate.aligned_rows + report.rules.round_counts // 2 < report.rules.smallest_group:
+    aligned = predicate.aligned_rows
+    if (
+        aligned is not None
+        and aligned + report.rules.round_counts // 2 < report.rules.smallest_group
+    ):
         raise ReceiptInconsistent("the outputs speak of fewer people than the owners allow")
     outputs = {output.name: output for output in predicate.outputs}
     if [each.output for each in report.outputs] != list(outputs):
@@ -183,3 +188,19 @@ def _check_disclosure(predicate: ReceiptPredicate) -> None:
             raise ReceiptInconsistent("the disclosure report is about another output")
         if not set(outputs[name].recipients) <= set(report.rules.row_level):
             raise ReceiptInconsistent(f"output {name!r} went to others than the owners allow")
+
+
+def _check_noise(predicate: ReceiptPredicate) -> None:
+    """Check that what a job with noise costs was taken from every budget, and nothing otherwise."""
+    from clf_sdk.operations import job_cost  # noqa: PLC0415 - heavy
+
+    try:
+        cost = job_cost(predicate.job)
+    except InvalidJob as error:
+        raise ReceiptInconsistent(f"the job says not what it costs: {error.message}") from None
+    taken = [each.epsilon_millionths for owner in predicate.owners for each in owner.session.inputs]
+    if any(each != cost for each in taken):
+        raise ReceiptInconsistent("what was taken from privacy budgets is not what the job costs")
+    noised = [each.output for each in predicate.disclosure.outputs if each.noise is not None]
+    if not cost and (noised or predicate.aligned_rows is None):
+        raise ReceiptInconsistent("the receipt is one of a job with noise, which this job is not")

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from clf_sdk.protocol import DisclosureReport, OutputReport, Rules, Suppressed
+from clf_sdk.protocol import (
+    DisclosureReport,
+    NoisedInput,
+    NoiseReport,
+    OutputReport,
+    Rules,
+    Suppressed,
+)
 
 _NAMES = {
     "smallest_group": "groups that are too small",
@@ -11,7 +18,7 @@ _NAMES = {
     "round_counts": "rounding of counts",
     "output_rows": "number of rows",
     "output_bytes": "size",
-    "epsilon": "privacy budget",
+    "privacy_budget": "privacy budget",
 }
 
 
@@ -53,7 +60,8 @@ def output_in_words(report: DisclosureReport, output: str, *, mine: str | None =
     found = next((each for each in report.outputs if each.output == output), None)
     if found is None:
         return []
-    return [_checked(found), *(_suppressed(each, mine) for each in found.suppressed)]
+    hidden = [_suppressed(each, mine) for each in found.suppressed]
+    return [_checked(found), *hidden, *([] if found.noise is None else _noise(found.noise))]
 
 
 def _checked(found: OutputReport) -> str:
@@ -67,3 +75,23 @@ def _suppressed(found: Suppressed, mine: str | None) -> str:
     cells = "cell" if found.cells == 1 else "cells"
     rule = _NAMES.get(found.rule, found.rule)
     return f"{found.cells:,} {cells} hidden: {rule} (rule of {owners})"
+
+
+def _noise(noise: NoiseReport) -> list[str]:
+    said = [
+        f"one person of {each.input} ({_person(each)}) changes at most {each.changed_rows:,} rows"
+        for each in noise.inputs
+    ]
+    scales = [
+        f"{each.name}: ε {each.epsilon:g}, one person changes it by {each.sensitivity:g} at most"
+        + ("" if each.lower is None else f" (values from {each.lower:g} to {each.upper:g})")
+        + f", scale of the noise {each.scale:g}"
+        for each in noise.statistics
+    ]
+    return [f"noise: {noise.mechanism} of {noise.library}", *said, *scales]
+
+
+def _person(each: NoisedInput) -> str:
+    columns = ", ".join(each.columns)
+    people = {"entity": f"a value of {columns}", "key": f"a key of {columns}", "row": "a row"}
+    return people[each.person]

@@ -28,7 +28,7 @@ def describe(predicate: ReceiptPredicate) -> list[tuple[str, str]]:
             for owner in predicate.owners
         ),
         *(("input", _input(entry)) for entry in predicate.inputs),
-        ("aligned", f"{predicate.aligned_rows:,} rows"),
+        ("aligned", _aligned(predicate.aligned_rows)),
         *(("output", _output(output)) for output in predicate.outputs),
         ("rules", "; ".join(rules_in_words(predicate.disclosure))),
         *(
@@ -67,3 +67,7 @@ def as_text(rows: list[tuple[str, str]]) -> str:
 
 def _utc(seconds: int) -> str:
     return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _aligned(rows: int | None) -> str:
+    return "not told: the results carry noise" if rows is None else f"{rows:,} rows"

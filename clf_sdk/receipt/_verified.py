@@ -101,8 +101,8 @@ class VerifiedReceipt(NotPicklable):
         return tuple(self.signed.predicate.inputs)
 
     @property
-    def aligned_rows(self) -> int:
-        """Rows after alignment."""
+    def aligned_rows(self) -> int | None:
+        """Rows after alignment; None where the results carry noise, and no exact count is told."""
         return self.signed.predicate.aligned_rows
 
     @property

@@ -23,9 +23,11 @@ from clf_enclave._alignment import (
 from clf_enclave._disclosure import Disclosure
 from clf_enclave._operations import Output, read_parameters, run_operation
 from clf_enclave._preparation import prepare
+from clf_enclave._privacy import bound_people
 from clf_enclave._spill import Stream
 from clf_enclave._workspace import Workspace
 from clf_sdk.errors import InvalidJob
+from clf_sdk.operations import PrivateStatistics
 from clf_sdk.protocol import JobDocument
 
 Report: TypeAlias = Callable[[str, dict[str, Any]], None]
@@ -41,7 +43,7 @@ def compute(
     secret: bytes,
     report: Report,
     rehearsal: bool = False,
-) -> tuple[dict[str, Output], int]:
+) -> tuple[dict[str, Output], int | None]:
     """Compute a job.
 
     Parameters
@@ -64,7 +66,8 @@ def compute(
     Returns
     -------
     tuple
-        The outputs by name, and the number of aligned rows as the receipt may tell it.
+        The outputs by name, and the number of aligned rows as the receipt may tell it: None where
+        the results carry noise.
 
     Raises
     ------
@@ -78,6 +81,8 @@ def compute(
     apart = parameters.inputs_beside()
     beside = {name: _whole(tables[name]) for name in apart}
     tables = {name: table for name, table in tables.items() if name not in apart}
+    if isinstance(parameters, PrivateStatistics):
+        tables = bound_people(job, parameters, tables, workspace, disclosure)
     aligned = _align(job, tables, workspace, disclosure)
     disclosure.check_group(aligned.data)
     report("aligned", {"seconds": time.perf_counter() - started})
@@ -100,7 +105,7 @@ def compute(
     report(
         "computed", {"operation": parameters.operation, "seconds": time.perf_counter() - started}
     )
-    return outputs, disclosure.shown_count(aligned.data.rows)
+    return outputs, None if disclosure.noised else disclosure.shown_count(aligned.data.rows)
 
 
 def _whole(table: Input) -> pa.Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal, NoReturn, TypeAlias
 
 import pyarrow as pa
@@ -13,24 +13,35 @@ from clf_enclave._populations import Population, Spoken, population
 from clf_sdk.errors import PolicyRefused
 from clf_sdk.keys import derive_person_salt
 from clf_sdk.operations import output_recipients, parameters_of
+from clf_sdk.operations._contributions import Contribution
 from clf_sdk.protocol import (
     DisclosureReport,
     Dominance,
     GrantedInput,
     JobDocument,
+    NoisedInput,
+    NoisedStatistic,
+    NoiseReport,
     OutputReport,
     Rules,
     Suppressed,
 )
 
 Rule: TypeAlias = Literal[
-    "smallest_group", "complementary", "dominance", "round_counts", "output_rows", "output_bytes"
+    "smallest_group",
+    "complementary",
+    "dominance",
+    "round_counts",
+    "privacy_budget",
+    "output_rows",
+    "output_bytes",
 ]
 _ORDER: tuple[Rule, ...] = (
     "smallest_group",
     "complementary",
     "dominance",
     "round_counts",
+    "privacy_budget",
     "output_rows",
     "output_bytes",
 )
@@ -48,6 +59,8 @@ class Disclosure:
         """Of whom the outputs speak, by input, for owners who remember that."""
         self._checked: defaultdict[str, set[Rule]] = defaultdict(set)
         self._suppressed: defaultdict[str, dict[Rule, tuple[int, set[str]]]] = defaultdict(dict)
+        self._noise: NoiseReport | None = None
+        self._noised: defaultdict[str, list[NoisedStatistic]] = defaultdict(list)
 
     def add(
         self,
@@ -101,12 +114,62 @@ class Disclosure:
             if granted.entity not in granted.columns
         }
 
+    # -- results with noise --------------------------------------------------------------------
+
+    def begin_noise(
+        self, contributions: Mapping[str, Contribution], *, rows: int, library: str, mechanism: str
+    ) -> None:
+        """Note that all results of the run carry noise: no rule about groups applies any more.
+
+        Such a rule would end the run, or hide a cell, because of one person, and so tell of it.
+
+        Parameters
+        ----------
+        contributions
+            By input, what one person can change.
+        rows
+            Most rows of a person that each table was cut to.
+        library, mechanism
+            What makes the noise.
+        """
+        self._noise = NoiseReport(
+            library=library,
+            mechanism=mechanism,
+            max_rows_per_person=rows,
+            inputs=[
+                NoisedInput(
+                    input=name,
+                    person=found.person.kind,
+                    columns=list(found.person.columns),
+                    changed_rows=found.rows,
+                )
+                for name, found in contributions.items()
+            ],
+            statistics=[],
+        )
+
+    @property
+    def noised(self) -> bool:
+        """Whether all results of the run carry noise."""
+        return self._noise is not None
+
+    @property
+    def changed_rows(self) -> int:
+        """Most rows of the aligned table that one person of any owner can change."""
+        if self._noise is None:
+            raise RuntimeError("nobody has said what one person can change")
+        return max(each.changed_rows for each in self._noise.inputs)
+
+    def note_noise(self, output: str, statistic: NoisedStatistic) -> None:
+        """Note what noise a statistic of an output carries."""
+        self._noised[output].append(statistic)
+
     # -- whom results speak of -----------------------------------------------------------------
 
     @property
     def remembered(self) -> set[str]:
         """Inputs of which each row must be known again, because their people are not named."""
-        if self.rules.smallest_group == 1:
+        if self.rules.smallest_group == 1 or self.noised:
             return set()
         return set(self._salts) - set(self._entities)
 
@@ -138,7 +201,7 @@ class Disclosure:
             What the results speak of, where the operation did not say.
         """
         spoken, self._spoken = self._spoken or [Spoken(data)], None
-        if self.rules.smallest_group == 1:
+        if self.rules.smallest_group == 1 or self.noised:
             return
         self.populations = {
             name: population(spoken, name, salt=salt, entity=name in self._entities)
@@ -191,7 +254,8 @@ class Disclosure:
 
     def _report(self, output: str) -> OutputReport:
         rules = self.rules
-        checked = {"smallest_group", *self._checked[output]}
+        of_groups = "privacy_budget" if self.noised else "smallest_group"
+        checked = {of_groups, *self._checked[output]}
         if rules.round_counts == 1:
             checked.discard("round_counts")
         if not rules.dominance:
@@ -211,6 +275,9 @@ class Disclosure:
                 for rule in _ORDER
                 if rule in suppressed
             ],
+            noise=None
+            if self._noise is None
+            else self._noise.model_copy(update={"statistics": self._noised[output]}),
         )
 
     # -- what the report says ------------------------------------------------------------------
@@ -313,6 +380,8 @@ class Disclosure:
         PolicyRefused
             They are fewer than some owner demands; the message does not say how many they are.
         """
+        if self.noised:
+            return
         if self._spoken is not None:
             self._spoken.append(Spoken(data))
         people = [count for count in data.count_persons().values() if count]

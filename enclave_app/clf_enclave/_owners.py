@@ -145,7 +145,7 @@ class Owners:
         outputs: Mapping[str, Output],
         *,
         rows: Mapping[str, int],
-        aligned_rows: int,
+        aligned_rows: int | None,
         row_level: Collection[str],
         computed_under: Rules,
     ) -> None:
@@ -171,8 +171,10 @@ class Owners:
         """
         sessions = self._confirm(sessions, row_level, computed_under)
         started = time.perf_counter()
-        memory = MemoryOfOwners(self._identity, sessions, self._disclosure)
-        close = memory.settle(self._populations(aligned_rows))
+        close: set[str] = set()
+        if aligned_rows is not None:  # noised results are of nobody whom an owner may know of
+            memory = MemoryOfOwners(self._identity, sessions, self._disclosure)
+            close = memory.settle(self._populations(aligned_rows))
         reviewers = sorted({*self._disclosure.reviewers, *close})
         sealed = seal_outputs(self._identity, outputs, reviewers=reviewers)
         for output in sealed:

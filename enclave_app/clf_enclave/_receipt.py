@@ -26,7 +26,7 @@ def make_receipt(
     outputs: Sequence[SealedOutput],
     *,
     rows: Mapping[str, int],
-    aligned_rows: int,
+    aligned_rows: int | None,
     disclosure: DisclosureReport,
 ) -> SignedReceipt:
     """Say how the outputs came about, and sign it with the key that the quotes bind.
@@ -42,7 +42,7 @@ def make_receipt(
     rows
         Rows that were pulled, by input.
     aligned_rows
-        Rows on which the operation worked.
+        Rows on which the operation worked; None: not told.
     disclosure
         The rules that were enforced.
     """

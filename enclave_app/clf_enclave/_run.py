@@ -29,7 +29,7 @@ class _Computed:
 
     outputs: dict[str, Output]
     rows: dict[str, int]
-    aligned_rows: int
+    aligned_rows: int | None
     under: Rules
 
 

@@ -16,6 +16,7 @@ from clf_sdk.keys import (
     server_id,
     verify_signature,
 )
+from clf_sdk.operations import job_cost
 from clf_sdk.protocol import (
     SESSION_SIGNATURE,
     Challenge,
@@ -163,6 +164,7 @@ def _check_granted(
     if session.secrets != list(secrets) or set(keys.secrets) != set(secrets):
         raise BindingMismatch("the server released other secrets than it was asked for")
     asked = {entry.name: entry for entry in job.inputs if entry.server == session.server}
+    cost = job_cost(job)
     if set(asked) != {granted.name for granted in session.inputs} or set(asked) != set(keys.inputs):
         raise BindingMismatch("the server granted other inputs than the job names")
     for granted in session.inputs:
@@ -175,6 +177,11 @@ def _check_granted(
         ):
             raise BindingMismatch(
                 f"the server granted another table, version or columns for input {granted.name!r}"
+            )
+        if granted.epsilon_millionths != cost:
+            raise BindingMismatch(
+                f"the server has not taken what the job costs from the privacy budget of input "
+                f"{granted.name!r}"
             )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -19,6 +19,8 @@ from clf_sdk.errors import (
     ServerPaused,
 )
 from clf_sdk.protocol import TakenGrant
+from clf_server._audit import AuditLog
+from clf_server._budgets import Charge, take_charge
 from clf_server._job_store import JobStore, StoredJob, StoredRun, check_unaltered
 from clf_server._metadata import Metadata
 from clf_server._standing import Standing, find_standing
@@ -57,6 +59,8 @@ class Grants:
         The database.
     jobs
         Its jobs and runs.
+    audit
+        The log of what is taken from privacy budgets.
     now, monotonic
         Wall clock for dates, monotonic clock for the age of what was checked.
     resume_seconds
@@ -67,6 +71,7 @@ class Grants:
         self,
         metadata: Metadata,
         jobs: JobStore,
+        audit: AuditLog,
         *,
         now: Callable[[], int],
         monotonic: Callable[[], float],
@@ -74,6 +79,7 @@ class Grants:
     ) -> None:
         self._metadata = metadata
         self._jobs = jobs
+        self._audit = audit
         self._now = now
         self._monotonic = monotonic
         self._resume_seconds = resume_seconds
@@ -103,6 +109,7 @@ class Grants:
         enclave: bytes,
         versions: Mapping[str, str],
         most_runs: int,
+        charges: Sequence[Charge] = (),
     ) -> TakenGrant:
         """Let a run open a session: count it when it is its first one here.
 
@@ -120,6 +127,9 @@ class Grants:
             What each input holds, as `Version.lineage` says.
         most_runs
             How many runs of the job the tables' policies allow, whatever the owner approved.
+        charges
+            What a run takes from privacy budgets: once, and again when another enclave, which
+            draws other noise, takes it over.
 
         Raises
         ------
@@ -129,6 +139,8 @@ class Grants:
             The job was changed where it is stored.
         GrantUsedUp
             No run is left.
+        PolicyRefused
+            A privacy budget does not suffice.
         RunRefused
             The run is of another job, or can't go on in another enclave.
         """
@@ -138,7 +150,9 @@ class Grants:
 
         # 2. A run that is new here takes one from the count.
         if known is None:
-            return self._begin(connection, granted, run, enclave, versions, most_runs)
+            taken = self._begin(connection, granted, run, enclave, versions, most_runs)
+            self._charge(connection, charges, run=run, job=job)
+            return taken
 
         # 3. A run that was counted goes on as the same run of the same job on the same data.
         if known.job != job:
@@ -153,6 +167,7 @@ class Grants:
         resumed = known.enclave != enclave
         if resumed:
             self._hand_over(connection, known, enclave)
+            self._charge(connection, charges, run=run, job=job)
         return TakenGrant(
             number=known.number, runs=granted.runs, expires_at=granted.expires_at, resumed=resumed
         )
@@ -231,6 +246,13 @@ class Grants:
         if known.resumptions >= MOST_RESUMPTIONS:
             raise RunRefused("the run was resumed too often", hint="start a new run")
         self._jobs.hand_over(connection, known.run, enclave)
+
+    def _charge(
+        self, connection: sa.Connection, charges: Sequence[Charge], *, run: str, job: str
+    ) -> None:
+        for charge in charges:
+            details = take_charge(connection, charge, run=run, job=job, now=self._now())
+            self._audit.append("budget.spent", details, connection=connection)
 
     # -- tickets -------------------------------------------------------------------------------
 

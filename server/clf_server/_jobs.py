@@ -32,6 +32,7 @@ from clf_sdk.protocol import (
     parse_json,
 )
 from clf_server._access import Principal
+from clf_server._budgets import find_spent
 from clf_server._inputs import asked_columns
 from clf_server._job_store import StoredJob, check_unaltered
 from clf_server._policies import Policies
@@ -195,6 +196,8 @@ class Jobs:
                 return None
             policy = self._policies.of(table)
             schema = self._vault.manifest(table.current).schema
+            with state.metadata.reading() as connection:
+                spent = find_spent(connection, table.name)
             question = AccessRequest(
                 job=job,
                 entry=entry,
@@ -204,6 +207,7 @@ class Jobs:
                 schema=schema,
                 runs_used=0,
                 approved=False,
+                privacy_spent=spent,
             )
             verdicts = [each for each in decide(policy, question) if each.rule != "enclave"]
             if any(each.outcome in ("refused", "unknown") for each in verdicts):

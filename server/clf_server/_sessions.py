@@ -17,6 +17,7 @@ from clf_sdk.attestation import (
 )
 from clf_sdk.errors import BindingMismatch, CollateralUnavailable
 from clf_sdk.keys import PublicKey, SigningKey, derive_memory_secret, server_id
+from clf_sdk.operations import job_cost, millionths
 from clf_sdk.policy import AccessRequest, enforce
 from clf_sdk.protocol import (
     SESSION_SIGNATURE,
@@ -36,6 +37,7 @@ from clf_sdk.protocol import (
     digest,
     session_keys_info,
 )
+from clf_server._budgets import Charge, find_spent
 from clf_server._derived import DerivedVersions
 from clf_server._inputs import asked_columns
 from clf_server._metadata import StoredTable, Version
@@ -113,7 +115,7 @@ class _Asked:
 
 
 def _grant(
-    derived: DerivedVersions, asked: _Asked, columns: list[str]
+    derived: DerivedVersions, asked: _Asked, columns: list[str], cost: int
 ) -> tuple[GrantedInput, Version]:
     """Return what is granted, and the version that it is pulled from."""
     current, row_filter = asked.table.current, asked.policy.row_filter
@@ -128,6 +130,7 @@ def _grant(
         source=None if version is current else current.version,
         columns=columns,
         entity=entity,
+        epsilon_millionths=cost,
         manifest_bytes=version.manifest_bytes,
     )
     return granted, version
@@ -177,9 +180,11 @@ def open_session(
     entries = [entry for entry in job.inputs if entry.server == binding.server]
     if not entries:
         raise BindingMismatch("the job asks nothing of this server")
+    cost = job_cost(job)
     with state.metadata.reading() as connection:
         tables = [state.metadata.table(entry.table, connection) for entry in entries]
         standing = find_standing(connection, job=job_digest, run=binding.run)
+        spent = {entry.table: find_spent(connection, entry.table) for entry in entries if cost}
     asked = [
         _Asked(entry, table, policies.of(table))
         for entry, table in zip(entries, tables, strict=True)
@@ -204,6 +209,7 @@ def open_session(
     # 8. The owner has approved the job, and every rule of every table's policy allows it; "latest"
     #    becomes a version, and where rows are filtered a version without the others.
     agreed = state.grants.agreed(standing)
+    known = standing.run
     grants = []
     for each in asked:
         schema = vault.manifest(each.table.current).schema
@@ -217,16 +223,20 @@ def open_session(
             enclave=verified[each.policy.enclave],
             runs_used=agreed.runs_before,
             approved=agreed.by_owner,
+            privacy_spent=spent.get(each.table.name),
+            privacy_paid=known is not None and known.enclave == binding.signing_key,
         )
         enforce(each.policy, question)
         columns = asked_columns(each.entry, each.table.current, schema.names)
-        grants.append(_grant(derived, each, columns))
+        grants.append(_grant(derived, each, columns, cost))
     inputs = [granted for granted, _ in grants]
     secrets_asked = state.secrets.take(request.secrets, enclave)
 
     # 9. Keys sealed to the enclave, tickets, and this server's signature.
     session_id = secrets.token_hex(16)
     rules = Rules.tightest(each.policy.rules for each in asked)
+    if cost:  # budgets bound what noised results tell together, and their people are not told
+        rules = rules.model_copy(update={"differencing": "off"})
     keys = SessionKeys(
         inputs={
             granted.name: vault.release(version, granted.released) for granted, version in grants
@@ -278,6 +288,11 @@ def open_session(
             enclave=binding.signing_key,
             versions={granted.name: version.lineage for granted, version in grants},
             most_runs=min(each.policy.runs for each in asked),
+            charges=[
+                Charge(each.table.name, cost, millionths(each.policy.privacy_budget or 0))
+                for each in asked
+                if cost
+            ],
         )
         session = Session(
             clf=1,

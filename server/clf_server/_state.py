@@ -238,6 +238,7 @@ def _assemble(
         grants=Grants(
             metadata,
             jobs,
+            audit,
             now=now,
             monotonic=monotonic,
             resume_seconds=config.resume_seconds,

@@ -26,8 +26,10 @@ from clf_sdk.errors import (
     StorageUnavailable,
     TooLarge,
 )
+from clf_sdk.operations import millionths
 from clf_sdk.protocol import (
     ColumnDescription,
+    PrivacyBudget,
     TableDescription,
     TableMock,
     UploadTicket,
@@ -36,6 +38,7 @@ from clf_sdk.protocol import (
 )
 from clf_sdk.sealed import Manifest, describe_schema, normalise_schema
 from clf_server._access import Principal
+from clf_server._budgets import find_spent
 from clf_server._metadata import StoredTable, Version, overtaken
 from clf_server._objects import ObjectWriter
 from clf_server._policies import Policies, check_policy
@@ -355,7 +358,7 @@ class Uploads:
         """
         version = table.current
         try:
-            policy = self._policies.of(table).to_json()
+            policy = self._policies.of(table)
         except PolicyTampered:
             policy = None
         manifest = self._vault.manifest(version)
@@ -368,8 +371,17 @@ class Uploads:
             columns=[ColumnDescription.parse(entry) for entry in describe_schema(manifest.schema)],
             sealed_bytes=version.sealed_bytes,
             created_at=version.created_at,
-            policy=policy,
+            policy=None if policy is None else policy.to_json(),
+            privacy=self._privacy(version.table_name, policy),
         )
+
+    def _privacy(self, table: str, policy: Policy | None) -> PrivacyBudget | None:
+        with self._state.metadata.reading() as connection:
+            spent = find_spent(connection, table)
+        total = None if policy is None else policy.privacy_budget
+        if total is None and not spent:
+            return None
+        return PrivacyBudget(total_millionths=millionths(total or 0), spent_millionths=spent)
 
     def catalogue(self, table: StoredTable, analyst: str | None) -> TableDescription | None:
         """Describe a table to an analyst: without its policy, and with the columns that may leave.
@@ -385,7 +397,7 @@ class Uploads:
             return None
         whole, allowed = self.describe(table), policy.columns
         columns = [each for each in whole.columns if allowed is None or each.name in allowed]
-        return whole.model_copy(update={"columns": columns, "policy": None})
+        return whole.model_copy(update={"columns": columns, "policy": None, "privacy": None})
 
 
 def _may_ask(policy: Policy, analyst: str | None) -> bool:

@@ -41,6 +41,7 @@ def ask(
         source=None,
         columns=[name for name in table.schema.names if name != entity],
         entity=entity,
+        epsilon_millionths=0,
         manifest_bytes=1,
     )
     demanded = [Dominance(largest=n, percent=k) for n, k in pairs]

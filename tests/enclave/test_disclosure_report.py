@@ -119,6 +119,7 @@ def granting(entity: str, columns: list[str]) -> Disclosure:
         source=None,
         columns=columns,
         entity=entity,
+        epsilon_millionths=0,
         manifest_bytes=1,
     )
     disclosure.add(LAX, demand(smallest_group=5), [granted])

@@ -33,6 +33,7 @@ def remembering(*names: str, entity: str | None = None, secret: bytes = bytes(32
             source=None,
             columns=["id", "g"],
             entity=entity,
+            epsilon_millionths=0,
             manifest_bytes=1,
         )
         for name in names or ("data",)

@@ -118,9 +118,9 @@ def dishonest(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> Dishonest
 
 @pytest.fixture
 def ask(dishonest: Dishonest, simulation: Simulation) -> Callable[..., OpenSession]:
-    def open_with(**changes: Any) -> OpenSession:
+    def open_with(*, asks: dict[str, Any] | None = None, **changes: Any) -> OpenSession:
         server = dishonest.server.server_id
-        job: JobDocument = make_job([job_input(server, "plans", **changes)])
+        job: JobDocument = make_job([job_input(server, "plans", **changes)], **(asks or {}))
         dishonest.server.agree(job)
         identity = RunIdentity(
             run=secrets.token_hex(16),
@@ -330,3 +330,21 @@ def test_session_of_a_later_version_is_too_new(
     dishonest.session = lambda session: session.update(clf=2)
     with pytest.raises(FormatTooNew):
         ask()
+
+
+@pytest.mark.parametrize("taken", [1, 499_999, 500_001])
+def test_server_that_takes_another_part_of_the_budget_is_refused(
+    dishonest: Dishonest, ask: Callable[..., OpenSession], simulation: Simulation, taken: int
+) -> None:
+    policy = simulation.policy_with(operations=["private_statistics"], privacy_budget=2.0)
+    assert dishonest.server.set_policy("plans", policy, widen=True).status_code == 200
+    asked = clf.PrivateStatistics(statistics=[clf.private.count(epsilon=0.5)])
+    noised = {"operation": asked.operation, "parameters": asked.to_json()}
+    ask(asks=noised)
+
+    def lie(session: dict[str, Any]) -> None:
+        session["inputs"][0]["epsilon_millionths"] = taken
+
+    dishonest.session = lie
+    with pytest.raises(BindingMismatch, match="privacy budget"):
+        ask(asks=noised)

@@ -104,6 +104,7 @@ def _table() -> clf.SharedTable:
             "sealed_bytes": 10,
             "created_at": 1,
             "policy": None,
+            "privacy": {"total_millionths": 2_500_000, "spent_millionths": 1_000_000},
         }
     )
     return clf.SharedTable(_connection("analyst"), described)

@@ -109,7 +109,7 @@ def test_server_keeps_all_it_knows_when_it_is_migrated(
     local.close()
     for name in ("alembic_version", "ticket_versions", "tickets", "nonces", "upload_objects"):
         local.sql(f"DROP TABLE {name}")
-    for name in ("uploads", "staged_results", "memory", "remembered_runs"):
+    for name in ("uploads", "staged_results", "memory", "remembered_runs", "privacy_charges"):
         local.sql(f"DROP TABLE {name}")
     kept = SCHEMA.tables["key_encryption_keys"]
     with local.database() as connection:

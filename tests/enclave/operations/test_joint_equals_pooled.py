@@ -108,8 +108,8 @@ def _same(found: Any, expected: Any, where: str) -> None:
 
 
 def test_every_operation_is_compared() -> None:
-    # What these compute is in their own tests: a source's own result, and a model's predictions.
-    elsewhere = {"python", "score"}
+    # What these compute is in their own tests: a source's own result, a model's predictions, noise.
+    elsewhere = {"private_statistics", "python", "score"}
     assert set(ASKED) | elsewhere == set(OPERATIONS)
 
 

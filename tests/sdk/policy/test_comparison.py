@@ -24,6 +24,7 @@ from clf_testing.policies import COLUMNS, IDENTITIES, MOMENTS, OPERATIONS, POLIC
 
 ENCLAVE = clf.EnclavePolicy(mrenclave="ab" * 32)
 ANALYST = "1a" * 32
+NOISED = clf.PrivateStatistics(statistics=[clf.private.count(epsilon=0.5)]).to_json()
 SOON, LATER = (dt.datetime(year, 1, 1, tzinfo=dt.UTC) for year in (2027, 2028))
 
 
@@ -79,6 +80,8 @@ def enclave(**changes: Any) -> dict[str, Any]:
         ("output_bytes", {"output_bytes": 5}, {"output_bytes": 6}),
         ("differencing", {}, {"differencing": "off"}),
         ("differencing", {"differencing": "refuse"}, {}),
+        ("privacy_budget", {}, {"privacy_budget": 1.0}),
+        ("privacy_budget", {"privacy_budget": 1.0}, {"privacy_budget": 1.5}),
         ("row_level", {}, {"row_level": [ANALYST]}),
         ("release", {"release": "review"}, {}),
         ("approval", {}, {"approval": "automatic"}),
@@ -154,7 +157,8 @@ def _requests() -> list[AccessRequest]:
     for operation in OPERATIONS:
         for columns in (["age"], ["age", "income"], None):
             entry = job_input("0a" * 32, "t", columns=columns)
-            job = make_job([entry], operation=operation, keys=["age"])
+            asks = NOISED if operation == "private_statistics" else None
+            job = make_job([entry], operation=operation, keys=["age"], parameters=asks)
             asked += [
                 AccessRequest(
                     job=job,
@@ -164,6 +168,7 @@ def _requests() -> list[AccessRequest]:
                     columns=COLUMNS,
                     runs_used=number,
                     approved=number == 0,
+                    privacy_spent=number * 400_000,
                 )
                 for number in range(3)
             ]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ def test_defaults_are_the_strict_ones() -> None:
         "output_rows": None,
         "output_bytes": None,
         "differencing": "review",
+        "privacy_budget": None,
         "row_level": [],
         "release": "at_once",
         "approval": "ask",
@@ -144,6 +146,14 @@ def test_policy_pins_an_enclave() -> None:
         ({"smallest_group": 0}, ConfigurationError),
         ({"smallest_group": -1}, ConfigurationError),
         ({"smallest_group": None}, ConfigurationError),
+        ({"privacy_budget": 0}, ConfigurationError),
+        ({"privacy_budget": -1.0}, ConfigurationError),
+        ({"privacy_budget": math.nan}, ConfigurationError),
+        ({"privacy_budget": math.inf}, ConfigurationError),
+        ({"privacy_budget": True}, ConfigurationError),
+        ({"privacy_budget": "1"}, ConfigurationError),
+        ({"privacy_budget": 1e-7}, ConfigurationError),
+        ({"privacy_budget": 1_000_001}, ConfigurationError),
         ({"entity": ""}, ConfigurationError),
         ({"entity": ["id"]}, ConfigurationError),
         ({"dominance": 50}, ConfigurationError),
@@ -204,6 +214,9 @@ def test_rule_that_makes_no_sense_is_refused(
         {"dominance": [1, 50]},
         {"dominance": {"largest": 1, "percent": 0}},
         {"round_counts": 0},
+        {"privacy_budget": 0},
+        {"privacy_budget": "1"},
+        {"privacy_budget": 1e9},
         {"row_level": None},
         {"release": "now"},
         {"approval": None},

@@ -81,6 +81,14 @@ def entry(**changes: Any) -> AccessRequest:
     return request(job=make_job([asked]), entry=asked)
 
 
+def noised(**changes: Any) -> AccessRequest:
+    asked = clf.PrivateStatistics(statistics=[clf.private.count(epsilon=0.5)])
+    job = make_job(
+        [job_input("0a" * 32, "t")], operation=asked.operation, parameters=asked.to_json()
+    )
+    return request(**({"job": job, "entry": job.inputs[0], "privacy_spent": 0} | changes))
+
+
 @pytest.mark.parametrize(
     ("rule", "changes", "asked", "expected"),
     [
@@ -129,6 +137,21 @@ def entry(**changes: Any) -> AccessRequest:
         ("differencing", {"differencing": "refuse"}, request(), "enclave"),
         ("differencing", {"differencing": "off"}, request(), "allowed"),
         ("differencing", {"smallest_group": 1}, request(), "enclave"),
+        ("privacy_budget", {}, request(), "allowed"),
+        ("privacy_budget", {}, noised(), "refused"),
+        ("privacy_budget", {"privacy_budget": 0.4}, noised(), "refused"),
+        ("privacy_budget", {"privacy_budget": 0.4}, noised(privacy_spent=None), "refused"),
+        ("privacy_budget", {"privacy_budget": 0.5}, noised(), "allowed"),
+        ("privacy_budget", {"privacy_budget": 0.5}, noised(privacy_spent=None), "unknown"),
+        ("privacy_budget", {"privacy_budget": 0.5}, noised(privacy_spent=1), "refused"),
+        ("privacy_budget", {"privacy_budget": 0.9}, noised(privacy_spent=400_000), "allowed"),
+        ("privacy_budget", {"privacy_budget": 0.9}, noised(privacy_spent=400_001), "refused"),
+        ("privacy_budget", {"privacy_budget": 0.1}, noised(privacy_paid=True), "allowed"),
+        ("privacy_budget", {}, noised(privacy_paid=True), "refused"),
+        ("smallest_group", {}, noised(), "allowed"),
+        ("dominance", {"dominance": (1, 50)}, noised(), "allowed"),
+        ("round_counts", {"round_counts": 5}, noised(), "allowed"),
+        ("differencing", {"differencing": "refuse"}, noised(), "allowed"),
         ("row_level", {}, request(), "enclave"),
         ("row_level", {"row_level": [ANALYST.public]}, request(), "allowed"),
         ("row_level", {"row_level": ["1a" * 32]}, request(), "enclave"),
@@ -150,7 +173,7 @@ def entry(**changes: Any) -> AccessRequest:
 def test_rule_decides(
     rule: str, changes: dict[str, Any], asked: AccessRequest, expected: str
 ) -> None:
-    of = policy(**changes)
+    of = policy(**({"operations": ["glm", "python", "private_statistics"]} | changes))
     assert outcome(rule, of, asked)[0] == expected
     if expected in ("refused", "unknown"):
         with pytest.raises(PolicyRefused) as caught:

@@ -115,6 +115,7 @@ class HandmadeRun:
                     "source": None,
                     "columns": list(entry.columns or ()),
                     "entity": None,
+                    "epsilon_millionths": 0,
                     "manifest_bytes": 100,
                 }
                 for entry in granted
@@ -144,7 +145,7 @@ class HandmadeRun:
 
     def disclosure(self, *row_level: str, **rules: Any) -> dict[str, Any]:
         """Return a report on all outputs from which nothing is hidden."""
-        checked = {"checked": ["smallest_group"], "suppressed": []}
+        checked = {"checked": ["smallest_group"], "suppressed": [], "noise": None}
         return {
             "rules": RULES | rules,
             "row_level": list(row_level),

@@ -11,7 +11,7 @@ from clf_sdk.attestation import EnclavePolicy
 
 IDENTITIES = tuple(f"{number}a" * 32 for number in range(3))
 DIGESTS = tuple(f"{number}d" * 32 for number in range(3))
-OPERATIONS = ("describe", "glm", "kmeans")
+OPERATIONS = ("describe", "glm", "kmeans", "private_statistics")
 COLUMNS = ("age", "country", "income")
 CONDITIONS = ("age >= 18", "country = 'DE'", "income < 1000")
 MOMENTS = tuple(dt.datetime(year, 1, 1, tzinfo=dt.UTC) for year in (2027, 2028, 2029))
@@ -53,6 +53,7 @@ POLICIES = (
             output_rows=st.none() | st.integers(1, 3),
             output_bytes=st.none() | st.integers(1, 3),
             differencing=st.sampled_from(["off", "review", "refuse"]),
+            privacy_budget=st.none() | st.sampled_from([0.5, 1.0, 2.0]),
             row_level=st.frozensets(st.sampled_from(IDENTITIES)),
             release=st.sampled_from(["at_once", "review"]),
             approval=st.sampled_from(["ask", "automatic"]),
