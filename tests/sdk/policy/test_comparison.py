@@ -6,7 +6,7 @@ import datetime as dt
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import clf_sdk as clf
@@ -26,6 +26,8 @@ ENCLAVE = clf.EnclavePolicy(mrenclave="ab" * 32)
 ANALYST = "1a" * 32
 NOISED = clf.PrivateStatistics(statistics=[clf.private.count(epsilon=0.5)]).to_json()
 SOON, LATER = (dt.datetime(year, 1, 1, tzinfo=dt.UTC) for year in (2027, 2028))
+_PHASES = [phase for phase in Phase if phase is not Phase.explain]
+"""To explain what fails may take longer than a test may."""
 
 
 def policy(**changes: Any) -> clf.Policy:
@@ -187,7 +189,7 @@ def _accepts(of: clf.Policy, program: VerifiedEnclave) -> bool:
     return True
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=50, phases=_PHASES)
 @given(before=POLICIES, after=POLICIES, data=st.data())
 def test_rule_that_is_not_wider_allows_nothing_new(
     before: clf.Policy, after: clf.Policy, data: st.DataObject
@@ -203,7 +205,7 @@ def test_rule_that_is_not_wider_allows_nothing_new(
     assert issubclass(MeasurementMismatch, AttestationError)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=50, phases=_PHASES)
 @given(before=POLICIES, after=POLICIES)
 def test_change_there_and_back_is_wider_at_least_once(
     before: clf.Policy, after: clf.Policy
