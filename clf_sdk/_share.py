@@ -22,6 +22,7 @@ from clf_sdk._connection import Connection, connect, only_connection
 from clf_sdk._mock import MockMaker, mock_to_document
 from clf_sdk._table import SharedTable
 from clf_sdk.errors import ClfError, ConfigurationError
+from clf_sdk.keys import derive_content_key
 from clf_sdk.policy import Policy
 from clf_sdk.protocol import (
     MOCK,
@@ -30,11 +31,14 @@ from clf_sdk.protocol import (
     UploadCommit,
     UploadRequest,
     UploadTicket,
+    canonical_json,
     check_name,
 )
 from clf_sdk.sealed import (
+    ContentDigest,
     TableSealer,
     as_record_batches,
+    content_tag,
     file_record_batches,
     seal_document,
 )
@@ -107,15 +111,21 @@ class _Uploader:
         )
         self._put("document", memoryview(sealed))
 
-    def commit(self) -> TableDescription:
-        """Put the manifest, and have the server publish the table."""
-        sealed = self._sealer.finish()
+    def commit(self, table: str, content: str) -> TableDescription:
+        """Put the manifest, and have the server publish the table, unless it holds the same."""
+        ticket, sealed = self._ticket, self._sealer.finish()
         self._put("manifest", memoryview(sealed.sealed))
+        own_key = derive_content_key(ticket.table_key, ticket.version_id)
+        own, same = (
+            None if key is None else content_tag(key, table=table, content=content)
+            for key in (own_key, ticket.content_key)
+        )
+        commit = UploadCommit(version=sealed.version, content=own, same_as=same)
         return self._http.ask(
             TableDescription,
             "POST",
-            f"/v1/uploads/{self._ticket.upload}/commit",
-            data=UploadCommit(version=sealed.version).canonical(),
+            f"/v1/uploads/{ticket.upload}/commit",
+            data=commit.canonical(),
             headers=_JSON,
         )
 
@@ -149,7 +159,8 @@ def share(
 
     It is sealed here, row group by row group, under a key that the server made for this version
     and keeps; what travels and what lies there is ciphertext. A table of the same name is
-    replaced: the key of the old version is destroyed.
+    replaced: the key of the old version is destroyed. If it holds the same already, its version
+    stays, and the policy alone is set.
 
     Parameters
     ----------
@@ -229,14 +240,18 @@ def share(
         disable=None if progress is None else not progress,
     ) as bar:
         uploader = _Uploader(connection, ticket, sealer, bar)
+        content, beside = ContentDigest(batches.schema), None
+        watched = content.watch(batches)
         try:
             if mock:
                 maker = MockMaker(batches.schema, policy)
-                uploader.put_all(maker.watch(batches))
-                uploader.put_mock(mock_to_document(maker.table()))
+                uploader.put_all(maker.watch(watched))
+                document = mock_to_document(maker.table())
+                uploader.put_mock(document)
+                beside = canonical_json(document)
             else:
-                uploader.put_all(batches)
-            described = uploader.commit()
+                uploader.put_all(watched)
+            described = uploader.commit(name, content.hexdigest(beside))
         except BaseException:
             uploader.abandon()
             raise

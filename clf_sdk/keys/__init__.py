@@ -3,6 +3,7 @@
 from clf_sdk.keys._derive import (
     KEY_BYTES,
     derive_column_key,
+    derive_content_key,
     derive_document_key,
     derive_manifest_key,
     derive_memory_key,
@@ -23,6 +24,7 @@ __all__ = [
     "PublicKey",
     "SigningKey",
     "derive_column_key",
+    "derive_content_key",
     "derive_document_key",
     "derive_manifest_key",
     "derive_memory_key",

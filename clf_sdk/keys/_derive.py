@@ -1,4 +1,4 @@
-"""Keys that are derived from other keys (docs/protocol.md §3.3, §4.1, §10.2)."""
+"""Keys that are derived from other keys (docs/protocol.md §3.3, §4.1, §10.2, §11.7)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ KEY_BYTES = 32
 _COLUMN = b"clf/1 column\x00"
 _MANIFEST = b"clf/1 manifest"
 _POLICY = b"clf/1 policy"
+_CONTENT = b"clf/1 content"
 _DOCUMENT = b"clf/1 document"
 _OUTPUT = b"clf/1 output"
 _RUN = b"clf/1 run"
@@ -36,6 +37,11 @@ def derive_manifest_key(table_key: bytes, version_id: str) -> bytes:
 def derive_policy_key(table_key: bytes, version_id: str) -> bytes:
     """Key under which a server authenticates the policy of one table version, 32 bytes."""
     return _derive(table_key, version_id, _POLICY)
+
+
+def derive_content_key(table_key: bytes, version_id: str) -> bytes:
+    """Key under which one table version's content is told apart from other content, 32 bytes."""
+    return _derive(table_key, version_id, _CONTENT)
 
 
 def derive_document_key(output_key: bytes, version_id: str) -> bytes:

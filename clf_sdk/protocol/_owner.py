@@ -51,14 +51,17 @@ class UploadTicket(Document):
     upload: Identifier
     version_id: Identifier
     table_key: Annotated[Base64, Field(repr=False)]
+    content_key: Annotated[Base64 | None, Field(repr=False)]
     url: str | None
     ticket: Annotated[str, Field(repr=False)]
 
 
 class UploadCommit(Document):
-    """Publish what was put: the manifest's digest."""
+    """Publish what was put: the manifest's digest, and tags of its content."""
 
     version: Sha256
+    content: Sha256 | None = None
+    same_as: Sha256 | None = None
 
 
 class ColumnDescription(Document):

@@ -9,6 +9,7 @@ from clf_sdk.sealed._bytes import (
     is_file,
 )
 from clf_sdk.sealed._cipher import open_blob
+from clf_sdk.sealed._content import ContentDigest, content_tag
 from clf_sdk.sealed._document import open_document, seal_document
 from clf_sdk.sealed._input import TARGET_BYTES, RecordBatches, as_record_batches
 from clf_sdk.sealed._manifest import Manifest, RowGroup, open_manifest
@@ -27,6 +28,7 @@ __all__ = [
     "FILE_GROUP_BYTES",
     "FILE_SCHEMA",
     "TARGET_BYTES",
+    "ContentDigest",
     "FetchRange",
     "Manifest",
     "RecordBatches",
@@ -36,6 +38,7 @@ __all__ = [
     "SegmentPart",
     "TableSealer",
     "as_record_batches",
+    "content_tag",
     "describe_schema",
     "file_record_batches",
     "is_file",

@@ -34,6 +34,7 @@ _versions = sa.Table(
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("derived_from", sa.String(32)),  # version id, for rows that a filter kept
     sa.Column("derivation", sa.String(64)),  # digest of filter and columns
+    sa.Column("content", sa.String(64)),  # tag of what it holds, under a key of its own
     sa.UniqueConstraint("derived_from", "derivation"),
 )
 _results = sa.Table(
@@ -67,7 +68,7 @@ class Version:
     """A sealed version of a table, with its wrapped key.
 
     ``derived_from`` and ``derivation`` say of which version, by which filter and columns, when it
-    holds only a part of a table.
+    holds only a part of a table. ``content`` is the owner's tag of what it holds.
     """
 
     version_id: str
@@ -81,6 +82,7 @@ class Version:
     created_at: int
     derived_from: str | None = None
     derivation: str | None = None
+    content: str | None = None
 
     @property
     def lineage(self) -> str:

@@ -117,7 +117,7 @@ def people_router(
     @router.post("/v1/uploads/{upload}/commit", tags=["owner"], dependencies=[owner])
     def post_commit(upload: Identifier, body: UploadCommit) -> TableDescription:
         """Publish the table, now that all its objects are here."""
-        described = uploads.commit(upload, body.version)
+        described = uploads.commit(upload, body)
         _LOG.info(
             "table_shared",
             table=described.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 import secrets
 import threading
 from collections.abc import AsyncIterable, Callable
@@ -32,6 +33,7 @@ from clf_sdk.protocol import (
     PrivacyBudget,
     TableDescription,
     TableMock,
+    UploadCommit,
     UploadTicket,
     canonical_json,
     parse_json,
@@ -52,6 +54,7 @@ from clf_server._upload_ledger import (
     hash_ticket,
 )
 from clf_server._vault import DOCUMENT_NAME, MANIFEST_NAME, Vault
+from clf_server._whole import check_objects, is_whole
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -109,6 +112,7 @@ class Uploads:
             upload=opened.upload,
             version_id=version_id,
             table_key=table_key,
+            content_key=None if before is None else self._vault.content_key(before.current),
             url=self._state.blob_url,
             ticket=ticket,
         )
@@ -224,8 +228,10 @@ class Uploads:
 
     # -- 3. commit -----------------------------------------------------------------------------
 
-    def commit(self, upload: str, version: str) -> TableDescription:
+    def commit(self, upload: str, commit: UploadCommit) -> TableDescription:
         """Check that all objects are there, and publish them as the table's version.
+
+        If the table holds the same already, its version stays, under the upload's policy.
 
         Raises
         ------
@@ -245,7 +251,11 @@ class Uploads:
         if writer is None:
             raise Malformed("the upload has no manifest", hint="put all objects, then commit")
         with writer:
-            return self._publish(opened, writer, version)
+            new_policy = Policy.from_json(parse_json(opened.policy.encode(), what="policy"))
+            before = self._before(opened)
+            if before is not None and self._holds_already(before.current, commit.same_as):
+                return self._keep(before, new_policy)
+            return self._publish(opened, writer, commit, before=before, new_policy=new_policy)
 
     def _before(self, opened: OpenUpload) -> StoredTable | None:
         """Return the table as it was when the upload was announced."""
@@ -255,19 +265,37 @@ class Uploads:
             raise overtaken(opened.table_name)
         return now
 
-    def _publish(self, opened: OpenUpload, writer: ObjectWriter, version: str) -> TableDescription:
+    def _holds_already(self, version: Version, same_as: str | None) -> bool:
+        if version.content is None or same_as is None:
+            return False
+        same = hmac.compare_digest(version.content, same_as)
+        return same and is_whole(self._state, self._vault, version)
+
+    def _keep(self, before: StoredTable, new_policy: Policy) -> TableDescription:
+        check_policy(new_policy, self._vault.manifest(before.current).schema)
+        self._policies.replace(before, new_policy)
+        now = self._state.metadata.find_table(before.name)
+        if now is None or now.current.version_id != before.current.version_id:
+            raise overtaken(before.name)
+        return self.describe(now)
+
+    def _publish(
+        self,
+        opened: OpenUpload,
+        writer: ObjectWriter,
+        commit: UploadCommit,
+        *,
+        before: StoredTable | None,
+        new_policy: Policy,
+    ) -> TableDescription:
         state, name = self._state, opened.table_name
-        before, new_policy = (
-            self._before(opened),
-            Policy.from_json(parse_json(opened.policy.encode(), what="policy")),
-        )
         sizes = state.objects.sizes(opened.version_id)
         if MANIFEST_NAME not in sizes:
             raise Malformed("the upload has no manifest", hint="put all objects, then commit")
         stored = Version(
             version_id=opened.version_id,
             table_name=name,
-            version=version,
+            version=commit.version,
             table_key=self._vault.wrap_table_key(
                 opened.table_key, table=name, version_id=opened.version_id
             ),
@@ -276,9 +304,11 @@ class Uploads:
             manifest_bytes=sizes[MANIFEST_NAME],
             sealed_bytes=sum(sizes.values()),
             created_at=state.now(),
+            content=commit.content,
         )
         manifest = self._vault.manifest(stored)
-        _check_objects(manifest, sizes)
+        check_objects(manifest, sizes)
+        _check_schema(manifest)
         check_policy(new_policy, manifest.schema)
         self._check_mock(stored, manifest, sizes)
         stored = replace(stored, rows=manifest.rows, row_groups=len(manifest.row_groups))
@@ -404,15 +434,7 @@ def _may_ask(policy: Policy, analyst: str | None) -> bool:
     return policy.analysts is None or analyst in policy.analysts
 
 
-def _check_objects(manifest: Manifest, sizes: dict[str, int]) -> None:
-    expected = {str(number): group.bytes for number, group in enumerate(manifest.row_groups)}
-    beside = (MANIFEST_NAME, DOCUMENT_NAME)
-    found = {name: size for name, size in sizes.items() if name not in beside}
-    if found != expected:
-        raise Malformed(
-            "the objects of the upload are not those that its manifest names",
-            hint="some are missing, too many, or cut; share the table again",
-        )
+def _check_schema(manifest: Manifest) -> None:
     if not normalise_schema(manifest.schema).equals(manifest.schema, check_metadata=True):
         raise Malformed("the manifest's schema is not in the form of docs/protocol.md §4.4")
 

@@ -12,7 +12,13 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from clf_sdk.keys import KEY_BYTES, derive_column_key, derive_manifest_key, derive_policy_key
+from clf_sdk.keys import (
+    KEY_BYTES,
+    derive_column_key,
+    derive_content_key,
+    derive_manifest_key,
+    derive_policy_key,
+)
 from clf_sdk.protocol import MOCK, InputKeys, TableMock
 from clf_sdk.sealed import Manifest, open_document, open_manifest
 from clf_server._keks import KekRetired, Keks
@@ -94,25 +100,33 @@ class Vault:
         """Derive the key under which the policy of a table's version is authenticated."""
         return derive_policy_key(self._table_key(version), version.version_id)
 
+    def content_key(self, version: Version) -> bytes:
+        """Derive the key under which a version's content is tagged."""
+        return derive_content_key(self._table_key(version), version.version_id)
+
     def manifest(self, version: Version) -> Manifest:
         """Open the manifest of a version. It holds no values, so the last small ones are kept."""
         with self._lock:
             if version in self._manifests:
                 self._manifests.move_to_end(version)
                 return self._manifests[version]
-        manifest = open_manifest(
-            self._objects.read(version.version_id, MANIFEST_NAME),
-            manifest_key=derive_manifest_key(self._table_key(version), version.version_id),
-            table=version.table_name,
-            version_id=version.version_id,
-            expected_version=version.version,
-        )
+        manifest = self.read_manifest(version)
         if version.manifest_bytes <= _MOST_KEPT_BYTES:
             with self._lock:
                 self._manifests[version] = manifest
                 while len(self._manifests) > _MOST_KEPT:
                     self._manifests.popitem(last=False)
         return manifest
+
+    def read_manifest(self, version: Version) -> Manifest:
+        """Open the manifest of a version as it lies in the store now."""
+        return open_manifest(
+            self._objects.read(version.version_id, MANIFEST_NAME),
+            manifest_key=derive_manifest_key(self._table_key(version), version.version_id),
+            table=version.table_name,
+            version_id=version.version_id,
+            expected_version=version.version,
+        )
 
     def mock(self, version: Version) -> TableMock | None:
         """Open the mock of a version; None where its owner shares none."""

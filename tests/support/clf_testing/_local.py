@@ -18,8 +18,9 @@ import sqlalchemy as sa
 from starlette.testclient import TestClient
 
 from clf_sdk import Identity, Policy
+from clf_sdk.keys import derive_content_key
 from clf_sdk.protocol import AuditEntry, JobDocument, Profile, UploadTicket, parse_json
-from clf_sdk.sealed import TableSealer, as_record_batches
+from clf_sdk.sealed import ContentDigest, TableSealer, as_record_batches, content_tag
 from clf_server import _state
 from clf_server._app import create_apps
 from clf_server._config import METADATA_NAME, load_config
@@ -45,8 +46,10 @@ class SealedUpload:
     """A table as it is put: sealed under an upload's key, nothing sent yet."""
 
     ticket: UploadTicket
+    table: str
     objects: dict[str, bytes]
     version: str
+    content: str
 
     @classmethod
     def of(
@@ -59,9 +62,23 @@ class SealedUpload:
             table_key=ticket.table_key,
             version_id=ticket.version_id,
         )
-        objects = {str(n): bytes(sealer.seal(n, batch)) for n, batch in enumerate(batches)}
+        content = ContentDigest(batches.schema)
+        watched = enumerate(content.watch(batches))
+        objects = {str(n): bytes(sealer.seal(n, batch)) for n, batch in watched}
         sealed = sealer.finish()
-        return cls(ticket, objects | {"manifest": sealed.sealed}, sealed.version)
+        objects["manifest"] = sealed.sealed
+        return cls(ticket, name, objects, sealed.version, content.hexdigest())
+
+    def tag(self, content_key: bytes | None) -> str | None:
+        """Return the tag of the content under a version's key."""
+        if content_key is None:
+            return None
+        return content_tag(content_key, table=self.table, content=self.content)
+
+    def tags(self) -> dict[str, str | None]:
+        """Return what a client that makes digests says about the content."""
+        own = derive_content_key(self.ticket.table_key, self.ticket.version_id)
+        return {"content": self.tag(own), "same_as": self.tag(self.ticket.content_key)}
 
 
 class _Balancer:
@@ -231,10 +248,12 @@ class LocalServer:
             answer = self.put(sealed.ticket, name, data)
             assert answer.status_code == 204, answer.text
 
-    def commit(self, sealed: SealedUpload, version: str | None = None) -> httpx.Response:
+    def commit(
+        self, sealed: SealedUpload, version: str | None = None, **tags: str | None
+    ) -> httpx.Response:
         answer: httpx.Response = self.control.post(
             f"/v1/uploads/{sealed.ticket.upload}/commit",
-            json={"version": version or sealed.version},
+            json={"version": version or sealed.version} | tags,
             headers=self.bearer(),
         )
         return answer
@@ -243,6 +262,15 @@ class LocalServer:
         sealed = self.seal(name, table, policy, **options)
         self.put_all(sealed)
         answer = self.commit(sealed)
+        assert answer.status_code == 200, answer.text
+        described: dict[str, Any] = answer.json()
+        return described
+
+    def share(self, name: str, table: pa.Table, policy: Policy, **options: Any) -> dict[str, Any]:
+        """Upload as `clf_sdk.share` does: what the table holds already stays."""
+        sealed = self.seal(name, table, policy, **options)
+        self.put_all(sealed)
+        answer = self.commit(sealed, **sealed.tags())
         assert answer.status_code == 200, answer.text
         described: dict[str, Any] = answer.json()
         return described
