@@ -25,6 +25,7 @@ from clf_sdk.protocol import (
     PolicyUpdate,
     PrivacyBudget,
     Profile,
+    ReleasedShapes,
     Role,
     ServerInfo,
     TableList,
@@ -285,6 +286,40 @@ class Connection(NotPicklable):
         """
         check_name(name, what="a table")
         self.http.send("DELETE", f"/v1/tables/{name}")
+
+    def releases(self, table: str) -> pd.DataFrame:
+        """List what results told about a table, as the server remembers it. Owners only.
+
+        Only runs under a policy whose ``differencing`` is not ``"off"`` are remembered. What waits
+        for your release is in `clf.releases`.
+
+        Parameters
+        ----------
+        table
+            Name of the table; it may have been replaced or dropped since.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a result, the latest first, with ``job``, ``released_at`` (UTC), ``operation``,
+            ``columns`` (None means all), ``filters``, ``group_by``, ``people`` (sizes of the
+            populations) and ``close`` (digests of the earlier jobs that it came too close to).
+
+        Raises
+        ------
+        TokenRefused
+            The profile is not an owner's.
+        """
+        import pandas as pd  # noqa: PLC0415 - only this method needs pandas
+
+        check_name(table, what="a table")
+        listed = self.http.ask(ReleasedShapes, "GET", f"/v1/tables/{table}/releases").releases
+        rows: list[dict[str, Any]] = [
+            entry.to_json() | {"released_at": pd.Timestamp(entry.created_at, unit="s", tz="UTC")}
+            for entry in listed
+        ]
+        columns = ["job", "released_at", "operation", "columns", "filters", "group_by", "people"]
+        return pd.DataFrame(rows, columns=[*columns, "close"])
 
     def receipt(self, run: str) -> bytes:
         """Return the receipt of a run as this server holds it, unverified; see `clf.verify`.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +20,7 @@ _PROFILE = click.option(
 )
 _RUN = click.option("--run", help="Id of the run; by default the newest one of the job.")
 _JOB = click.argument("job")
+_SHORT = 12
 _OUTPUT = click.argument("output")
 
 
@@ -71,6 +73,36 @@ def list_releases(profile: Path, *, as_json: bool) -> None:
             ]
         )
     )
+
+
+@release.command()
+@click.argument("table")
+@_PROFILE
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+def about(table: str, profile: Path, *, as_json: bool) -> None:
+    """List what results told about a table of yours, the latest first.
+
+    The server remembers it under policies that compare results with earlier ones.
+    """
+    import clf_sdk as clf
+
+    told = clf.connect(profile).releases(table)
+    told["released_at"] = [f"{at:%Y-%m-%d %H:%M:%S}" for at in told["released_at"]]
+    for row in told.to_dict("records"):
+        click.echo(json.dumps(row) if as_json else _line(row))
+
+
+def _line(row: Mapping[Hashable, Any]) -> str:
+    words = [row["released_at"], row["job"][:_SHORT], row["operation"]]
+    people = ", ".join(f"{count:,}" for count in row["people"])
+    words.append(f"about {people} people of {', '.join(row['columns'] or ['all columns'])}")
+    if row["filters"]:
+        words.append(f"where {' AND '.join(row['filters'])}")
+    if row["group_by"]:
+        words.append(f"by {', '.join(row['group_by'])}")
+    if row["close"]:
+        words.append(f"CLOSE TO {', '.join(job[:_SHORT] for job in row['close'])}")
+    return "  ".join(words)
 
 
 @release.command()

@@ -5,17 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 
 import clf_sdk as clf
 from clf_enclave._memory import MemoryOfOwners
-from clf_sdk._http import HttpClient
+from clf_sdk._cli import main
 from clf_sdk.align import join
-from clf_sdk.errors import ClfError, PolicyRefused, ServerIdentityMismatch
-from clf_sdk.protocol import InputNode, JobDocument, ReleasedShapes
+from clf_sdk.errors import (
+    ClfError,
+    InvalidName,
+    PolicyRefused,
+    ServerIdentityMismatch,
+    TokenRefused,
+)
+from clf_sdk.protocol import InputNode, JobDocument
 from clf_testing import Exchange, Owner, Simulation, execute, job_input, make_job
 
 Connect = Callable[..., clf.Connection]
@@ -63,16 +71,22 @@ def run(simulation: Simulation) -> Callable[..., str]:
     return make
 
 
-def releases(owner: Owner, table: str) -> ReleasedShapes:
-    client = HttpClient(owner.owner)
-    try:
-        return client.ask(ReleasedShapes, "GET", f"/v1/tables/{table}/releases")
-    finally:
-        client.close()
+@pytest.fixture
+def releases(connect: Connect) -> Callable[[Owner, str], list[dict[str, Any]]]:
+    """Return what an owner is told of results about a table, the latest first."""
+
+    def ask(owner: Owner, table: str) -> list[dict[str, Any]]:
+        told = connect(owner).releases(table).to_dict("records")
+        return [{str(name): value for name, value in row.items()} for row in told]
+
+    return ask
 
 
 def test_sum_without_one_person_is_refused_beside_the_sum_of_all(
-    clinic: Owner, share: Callable[..., None], run: Callable[..., str]
+    clinic: Owner,
+    share: Callable[..., None],
+    run: Callable[..., str],
+    releases: Callable[[Owner, str], list[dict[str, Any]]],
 ) -> None:
     share(clinic, "differences")
     first = about(clinic, "differences")
@@ -87,13 +101,53 @@ def test_sum_without_one_person_is_refused_beside_the_sum_of_all(
     clinic.process.start()
     with pytest.raises(PolicyRefused, match=first.digest[:12]):
         run(about(clinic, "differences", "id <> 8"), clinic)
-    (kept,) = releases(clinic, "differences").releases
-    assert (kept.job, kept.people, kept.operation) == (first.digest, [60], "aggregate")
+    (kept,) = releases(clinic, "differences")
+    assert (kept["job"], kept["people"], kept["operation"]) == (first.digest, [60], "aggregate")
     # The same people again, and people who differ by many, are no difference about few.
     run(first, clinic)
     run(about(clinic, "differences", "id >= 30"), clinic)
-    latest, _ = releases(clinic, "differences").releases
-    assert (latest.people, latest.filters, latest.group_by) == ([30], ["id >= 30"], [])
+    latest, _ = releases(clinic, "differences")
+    assert (latest["people"], latest["filters"], latest["group_by"]) == ([30], ["id >= 30"], [])
+
+
+def test_owner_alone_reads_in_notebook_and_shell_what_results_told(
+    clinic: Owner,
+    share: Callable[..., None],
+    run: Callable[..., str],
+    connect: Connect,
+    tmp_path: Path,
+) -> None:
+    share(clinic, "told", differencing="review")
+    owner = connect(clinic)
+    assert owner.releases("told").empty
+    first, second = about(clinic, "told", by="g"), about(clinic, "told", "id <> 7")
+    run(first, clinic)
+    run(second, clinic)
+    told = owner.releases("told")
+    assert list(told["job"]) == [second.digest, first.digest]
+    assert told["people"].iloc[0] == [59]
+    assert str(told["released_at"].dtype).endswith("UTC]")
+    assert list(told["close"]) == [[first.digest], []]
+    profile = tmp_path / "owner.json"
+    clinic.owner.save(profile)
+
+    def shell(*options: str) -> list[str]:
+        arguments = ["release", "about", "told", "--profile", str(profile), *options]
+        done = CliRunner().invoke(main, arguments)
+        assert done.exit_code == 0, done.output
+        return done.output.splitlines()
+
+    line, earlier = shell()
+    assert f"{second.digest[:12]}  aggregate  about 59 people of " in line
+    assert line.endswith(f"where id <> 7  CLOSE TO {first.digest[:12]}")
+    assert earlier.endswith("by g")
+    assert [json.loads(each)["job"] for each in shell("--json")] == list(told["job"])
+    with pytest.raises(TokenRefused):
+        connect(clinic, "analyst").releases("told")
+    with pytest.raises(InvalidName):
+        owner.releases("../told")
+    owner.drop("told")  # what was told stays told
+    assert len(owner.releases("told")) == 2
 
 
 def test_group_without_one_person_is_refused_though_many_others_are_missing_too(
@@ -110,7 +164,11 @@ def test_group_without_one_person_is_refused_though_many_others_are_missing_too(
 
 
 def test_close_results_wait_for_the_owner_who_sees_the_earlier_job(
-    clinic: Owner, share: Callable[..., None], run: Callable[..., str], connect: Connect
+    clinic: Owner,
+    share: Callable[..., None],
+    run: Callable[..., str],
+    connect: Connect,
+    releases: Callable[[Owner, str], list[dict[str, Any]]],
 ) -> None:
     share(clinic, "waiting", differencing="review")
     first = about(clinic, "waiting")
@@ -119,14 +177,17 @@ def test_close_results_wait_for_the_owner_who_sees_the_earlier_job(
     listed = {each.run: each for each in clf.releases(connect(clinic))}
     assert second in listed
     assert listed[second].status == "pending"
-    latest, _ = releases(clinic, "waiting").releases
-    assert latest.close == [first.digest]
+    latest, _ = releases(clinic, "waiting")
+    assert latest["close"] == [first.digest]
     third = run(about(clinic, "waiting", "id >= 30"), clinic)
     assert third not in {each.run for each in clf.releases(connect(clinic))}
 
 
 def test_of_runs_at_the_same_time_that_tell_by_their_difference_one_is_released(
-    clinic: Owner, share: Callable[..., None], run: Callable[..., str]
+    clinic: Owner,
+    share: Callable[..., None],
+    run: Callable[..., str],
+    releases: Callable[[Owner, str], list[dict[str, Any]]],
 ) -> None:
     share(clinic, "at-once")
 
@@ -140,7 +201,7 @@ def test_of_runs_at_the_same_time_that_tell_by_their_difference_one_is_released(
     with ThreadPoolExecutor(4) as pool:
         ended = sorted(pool.map(leave_out, range(4)))
     assert ended == ["policy_refused"] * 3 + ["released"]
-    assert len(releases(clinic, "at-once").releases) == 1
+    assert len(releases(clinic, "at-once")) == 1
 
 
 def test_host_can_not_make_the_program_forget(
