@@ -51,20 +51,23 @@ def test_profile_may_be_a_path(clinic: Owner, tmp_path: Path) -> None:
 
 
 def test_close_closes_what_a_traceback_still_holds(clinic: Owner) -> None:
+    port = int(clinic.owner.url.rpartition(":")[2])
+
+    def established() -> set[int]:
+        """Return the ports of this process's connections to the server."""
+        mine = psutil.Process().net_connections()
+        here = [each for each in mine if each.raddr and each.raddr[1] == port]
+        return {each.laddr[1] for each in here if each.status == "ESTABLISHED"}
+
+    of_other_tests = established()
     connection = clf.connect(clinic.owner)
     adapter = connection.http._session.get_adapter("https://")
     assert isinstance(adapter, requests.adapters.HTTPAdapter)
     pools = adapter.poolmanager.pools
     held = [pools[key] for key in pools.keys()]  # noqa: SIM118 - it refuses to be iterated
-    port = int(clinic.owner.url.rpartition(":")[2])
-
-    def open_connections() -> list[str]:
-        mine = psutil.Process().net_connections()
-        return [each.status for each in mine if each.raddr and each.raddr[1] == port]
-
-    assert "ESTABLISHED" in open_connections()
+    assert established() - of_other_tests
     connection.close()
-    assert "ESTABLISHED" not in open_connections()
+    assert established() <= of_other_tests
     assert len(held) == 1
 
 
