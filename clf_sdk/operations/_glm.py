@@ -42,8 +42,9 @@ class GLM(Parameters):
         The ``d`` of a negative binomial model; by default it is estimated by maximum likelihood,
         and stands as term ``dispersion`` among the coefficients.
     errors
-        Standard errors: of the ``model``; robust to heteroscedasticity, ``hc0`` or ``hc1`` (with
-        the correction for few rows); or ``clustered``.
+        Standard errors: of the ``model``; robust to heteroscedasticity, ``hc0``, ``hc1`` (with the
+        correction for few rows), ``hc2`` or ``hc3`` (with those for rows of large leverage, not
+        where the dispersion is estimated); or ``clustered``.
     cluster
         Column with equal values in rows that depend on each other; for clustered errors.
     offset
@@ -78,7 +79,7 @@ class GLM(Parameters):
     family: Literal["gaussian", "binomial", "poisson", "gamma", "negative_binomial"]
     link: Literal["identity", "log", "inverse", "logit", "probit", "cloglog", "sqrt"] | None = None
     dispersion: Annotated[float, Field(gt=0)] | None = None
-    errors: Literal["model", "hc0", "hc1", "clustered"] = "model"
+    errors: Literal["model", "hc0", "hc1", "hc2", "hc3", "clustered"] = "model"
     cluster: ColumnName | None = None
     offset: ColumnName | None = None
     frequency_weights: ColumnName | None = None
@@ -104,6 +105,8 @@ class GLM(Parameters):
         estimated = self.family == "negative_binomial" and self.dispersion is None
         if estimated and (self.frequency_weights or self.variance_weights):
             raise ValueError("weights of a negative_binomial model need a given dispersion")
+        if estimated and self.errors in ("hc2", "hc3"):
+            raise ValueError(f"errors {self.errors} need a given dispersion; or take hc0 or hc1")
         return self
 
     @property

@@ -136,6 +136,21 @@ class AlignedData:
         for batch in self.workspace.batches(self._select(chosen), rows):
             yield self._named(pa.Table.from_batches([batch]))
 
+    def batches_with_persons(
+        self, columns: Sequence[str], *, rows: int = BATCH_ROWS
+    ) -> Iterator[tuple[pa.Table, pa.Table]]:
+        """Yield what `with_persons` returns piece by piece; memory is about one piece."""
+        width = len(columns)
+        chosen = [self.sql(name) for name in columns]
+        chosen += [each.physical for each in self.persons if each.physical is not None]
+        select = f"SELECT {', '.join(chosen) or 'NULL'} FROM {self.relation}"  # noqa: S608 - names of ours
+        for batch in self.workspace.batches(select, rows):
+            found = pa.Table.from_batches([batch])
+            yield (
+                found.select(range(width)).rename_columns(list(columns)),
+                found.select(range(width, len(chosen))),
+            )
+
     def with_persons(
         self, columns: Sequence[str], *, ordered: bool = False
     ) -> tuple[pa.Table, pa.Table]:

@@ -10,10 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from clf_enclave._data import AlignedData
 from clf_enclave._operations._people import Numbers
 from clf_sdk.errors import InvalidJob
 
 CONSTANT = "const"
+MOST_CATEGORIES = 1000
 _CLEARLY_POSITIVE = 1e-10
 
 
@@ -120,10 +122,24 @@ def column_terms(columns: Sequence[str], *, intercept: bool) -> list[Term]:
     return [*constant, *(Term((Factor(name),)) for name in columns)]
 
 
-def categories(table: pa.Table, column: str) -> list[str]:
-    """Return the texts of a column, in order."""
-    found: list[str] = sorted(pc.unique(table[column]).drop_null().to_pylist())
-    return found
+def levels(data: AlignedData, columns: Sequence[str]) -> dict[str, list[str]]:
+    """Return the texts of columns, in order; memory is these, and a few rows.
+
+    Raises
+    ------
+    InvalidJob
+        A column has too many.
+    """
+    found: dict[str, set[str]] = {name: set() for name in columns}
+    for batch in data.batches(columns) if columns else ():
+        for name, known in found.items():
+            known.update(pc.unique(batch[name]).drop_null().to_pylist())
+            if len(known) > MOST_CATEGORIES:
+                raise InvalidJob(
+                    f"column {name!r} has more than {MOST_CATEGORIES:,} categories",
+                    hint="merge rare ones in the job's preparation, or leave it out",
+                )
+    return {name: sorted(known) for name, known in found.items()}
 
 
 def _factor(table: pa.Table, factor: Factor, known: dict[Factor, Numbers]) -> Numbers:

@@ -1,0 +1,202 @@
+"""Iteratively reweighted least squares by blocks of rows.
+
+Each step is a least-squares problem whose triangular factor is made block by block (TSQR: the
+factor so far and the next block are decomposed together), so that no product of columns costs
+digits, and memory is one block. Source: McCullagh and Nelder, *Generalized Linear Models* (1989),
+2.5; Demmel, Grigori, Hoemmen and Langou, *Communication-optimal parallel and sequential QR and LU
+factorizations* (2012). Families and links are those of statsmodels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.linalg import solve_triangular
+from statsmodels.genmod import families
+
+from clf_enclave._operations._blocks import Block, Blocks
+from clf_enclave._operations._people import Numbers
+
+_STEP = 1e-10
+"""How far the last step may go: of the square root of the deviance."""
+_NOISE = 1e-13
+"""The same, of the size of the linear predictor: what rounding leaves of a perfect fit."""
+
+
+class Separated(Exception):
+    """The model tells every outcome."""
+
+
+class NoConvergence(Exception):
+    """The steps do not end, or lead to what is no number."""
+
+
+class Triangle:
+    """The triangular factor of rows that come block by block.
+
+    Parameters
+    ----------
+    columns
+        How many.
+    """
+
+    def __init__(self, columns: int) -> None:
+        self.factor: Numbers = np.empty((0, columns))
+
+    def add(self, rows: Numbers) -> None:
+        """Take in rows."""
+        made: Any = np.linalg.qr(np.vstack([self.factor, rows]), mode="r")
+        self.factor = made
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one pass finds where the model stands.
+
+    Attributes
+    ----------
+    parameters
+        Where the step leads.
+    factor
+        Triangular factor of the weighted design.
+    move, noise
+        How far the step goes, and how far rounding alone goes, squared, in the units of the
+        deviance.
+    deviance
+        Before the step.
+    pearson
+        Pearson's chi-squared.
+    squares
+        Weighted sum of squared residuals.
+    exact
+        Whether every outcome is told.
+    """
+
+    parameters: Numbers
+    factor: Numbers
+    move: float
+    noise: float
+    deviance: float
+    pearson: float
+    squares: float
+    exact: bool
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Where the steps end.
+
+    Attributes
+    ----------
+    last
+        The last of them.
+    iterations
+        How many there were.
+    """
+
+    last: Step
+    iterations: int
+
+    @property
+    def parameters(self) -> Numbers:
+        """The coefficients."""
+        return self.last.parameters
+
+    @property
+    def inverse(self) -> Numbers:
+        """Return the inverse of the triangular factor; times its transpose it is the covariance."""
+        width = len(self.last.parameters)
+        found: Numbers = solve_triangular(self.last.factor, np.eye(width))
+        return found
+
+
+def solve(blocks: Blocks, family: Any, *, mean: float, max_iterations: int) -> Solution:
+    """Fit a generalised linear model.
+
+    Parameters
+    ----------
+    blocks
+        The rows.
+    family
+        One of statsmodels'.
+    mean
+        Mean of the outcome, near which the search starts.
+    max_iterations
+        After which it is given up.
+
+    Raises
+    ------
+    Separated
+        The model tells every outcome.
+    NoConvergence
+        It does not converge.
+    """
+    parameters: Numbers | None = None
+    for iteration in range(1, max_iterations + 1):
+        step = _step(blocks, family, parameters, mean)
+        if not np.isfinite(step.deviance) or not np.isfinite(step.parameters).all():
+            raise NoConvergence
+        if parameters is not None:
+            if step.exact:
+                raise Separated
+            if step.move <= _STEP**2 * step.deviance + step.noise:
+                return Solution(step, iteration)
+        parameters = step.parameters
+    raise NoConvergence
+
+
+def _start(family: Any, outcome: Numbers, mean: float) -> Numbers:
+    """Return the means from which statsmodels starts, too, with the mean of all rows."""
+    if isinstance(family, families.Binomial):
+        found: Numbers = family.starting_mu(outcome)
+        return found
+    return (outcome + mean) / 2
+
+
+def _step(blocks: Blocks, family: Any, parameters: Numbers | None, mean: float) -> Step:
+    width = len(blocks.terms)
+    triangle = Triangle(width + 1)
+    deviance = pearson = squares = size = 0.0
+    exact = True
+    for block in blocks:
+        expected, left = _working(block, family, parameters, mean)
+        weights = block.weights * family.weights(expected)
+        root = np.sqrt(weights)[:, None]
+        triangle.add(np.hstack([block.design * root, left[:, None] * root]))
+        deviance += family.deviance(block.outcome, expected, block.variance, block.frequency, 1.0)
+        residuals = block.weights * (block.outcome - expected) ** 2
+        squares += residuals.sum()
+        pearson += (residuals / family.variance(expected)).sum()
+        size += (weights * family.link(expected) ** 2).sum()
+        exact = exact and np.allclose(expected, block.outcome, rtol=1e-12, atol=1e-8)
+    factor, rest = triangle.factor[:width, :width], triangle.factor[:width, width]
+    moved = solve_triangular(factor, rest)
+    return Step(
+        parameters=moved if parameters is None else parameters + moved,
+        factor=factor,
+        move=float(rest @ rest),
+        noise=_NOISE**2 * float(size),
+        deviance=float(deviance),
+        pearson=float(pearson),
+        squares=float(squares),
+        exact=exact,
+    )
+
+
+def _working(
+    block: Block, family: Any, parameters: Numbers | None, mean: float
+) -> tuple[Numbers, Numbers]:
+    """Return the expected outcome, and what a step has to explain.
+
+    After the first, a step explains what the steps before it left over, not the whole again:
+    rounding of an early step is mended by the next.
+    """
+    if parameters is None:
+        expected = _start(family, block.outcome, mean)
+        known = family.link(expected) - block.offset
+    else:
+        expected = family.fitted(block.design @ parameters + block.offset)
+        known = 0.0
+    return expected, known + family.link.deriv(expected) * (block.outcome - expected)
