@@ -406,7 +406,10 @@ def _fit(problem: _Problem, chosen: GLM) -> _Fit:
             ):
                 raise NoConvergence
     except Separated:
-        raise InvalidJob("the outcome is perfectly separated by the predictors") from None
+        raise InvalidJob(
+            "the outcome is perfectly separated by the predictors: the model tells it in every row",
+            hint="leave out predictors, first those that follow from the outcome",
+        ) from None
     except InvalidJob:
         raise
     except (NoConvergence, RuntimeWarning, np.linalg.LinAlgError, ValueError):

@@ -22,7 +22,7 @@ from clf_enclave._operations._people import Numbers
 _STEP = 1e-10
 """How far the last step may go: of the square root of the deviance."""
 _NOISE = 1e-13
-"""The same, of the size of the linear predictor: what rounding leaves of a perfect fit."""
+"""The same, of the size of the terms of the linear predictor: what rounding leaves of any fit."""
 
 
 class Separated(Exception):
@@ -169,7 +169,10 @@ def _step(blocks: Blocks, family: Any, parameters: Numbers | None, mean: float) 
         residuals = block.weights * (block.outcome - expected) ** 2
         squares += residuals.sum()
         pearson += (residuals / family.variance(expected)).sum()
-        size += (weights * family.link(expected) ** 2).sum()
+        if parameters is not None:
+            # Terms that cancel each other leave more than the sum of them tells.
+            terms = np.abs(block.design) @ np.abs(parameters)
+            size += (weights * terms**2).sum()
         exact = exact and np.allclose(expected, block.outcome, rtol=1e-12, atol=1e-8)
     factor, rest = triangle.factor[:width, :width], triangle.factor[:width, width]
     moved = solve_triangular(factor, rest)
