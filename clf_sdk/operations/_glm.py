@@ -61,6 +61,8 @@ class GLM(Parameters):
         What to do with rows that lack a value: ``"drop"`` them or ``"refuse"``.
     max_iterations
         Limit of iterations.
+    model
+        Whether the model itself comes out, too, for `Score`: `Result.model` gives it.
 
     Raises
     ------
@@ -70,7 +72,8 @@ class GLM(Parameters):
 
     operation: ClassVar[str] = "glm"
     reveals: ClassVar[str] = (
-        "a table of coefficients with their errors and intervals, and one row about the fit"
+        "a table of coefficients with their errors and intervals, and one row about the fit; where "
+        "asked for, the model, with the names of all categories of a formula's columns"
     )
 
     outcome: ColumnName | None = None
@@ -88,6 +91,7 @@ class GLM(Parameters):
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     missing: Literal["drop", "refuse"] = "drop"
     max_iterations: Annotated[int, Field(ge=1, le=10_000)] = 100
+    model: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> Self:

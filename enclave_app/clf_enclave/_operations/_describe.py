@@ -26,6 +26,8 @@ from clf_enclave._suppression import hidden_cells
 from clf_sdk.errors import InvalidJob
 from clf_sdk.operations import Describe
 
+_SKETCHED = 8
+_CLEARLY_MORE = 3
 _MOMENTS = ("mean", "std", "skewness", "kurtosis")
 _MOMENTS_SQL = "avg({0}), stddev_samp({0}), skewness({0}), kurtosis({0})"
 
@@ -117,9 +119,11 @@ def _describe_columns(context: Context[Describe], columns: Sequence[_Column]) ->
 def _unlike_sql(data: AlignedData, column: _Column) -> str:
     """Return SQL that counts the people whose value is not that of most; null if most differ.
 
-    Where all others have one value, the mean gives away what these few have.
+    Where all others have one value, the mean gives away what these few have. Memory does not grow
+    with the number of values: of each value that more than a small share of the rows has, the
+    sketch knows how often it stands, and only one that most rows have matters.
     """
-    common = f"(SELECT mode({column.sql}) FROM {data.relation})"  # noqa: S608 - names of ours
+    common = f"(SELECT approx_top_k({column.sql}, {_SKETCHED})[1] FROM {data.relation})"  # noqa: S608 - names of ours
     others = f"{column.sql} <> {common}"
     people = data.fewest_people_sql(others)
     return f"CASE WHEN 2 * count(*) FILTER (WHERE {others}) < count(*) THEN {people} END"
@@ -158,12 +162,20 @@ def _cells(
 
 
 def _check_categories(context: Context[Describe], column: _Column) -> bool:
-    """Return whether a column has few enough values to be counted."""
-    data = context.data
+    """Return whether a column has few enough values to be counted.
+
+    Where a sketch tells that there are far too many, none of them is kept.
+    """
+    data, most = context.data, context.parameters.most_categories
+    about: int = data.workspace.one(
+        f"SELECT approx_count_distinct({column.sql}) FROM {data.relation}"  # noqa: S608 - names of ours
+    )[0]
+    if about > _CLEARLY_MORE * most:
+        return False
     distinct: int = data.workspace.one(
         f"SELECT count(DISTINCT {column.sql}) FROM {data.relation}"  # noqa: S608 - names of ours
     )[0]
-    return distinct <= context.parameters.most_categories
+    return distinct <= most
 
 
 def _text(value: Any) -> str | None:

@@ -449,6 +449,22 @@ def _coefficients(fitted: _Fit, problem: _Problem, confidence: float) -> pa.Tabl
     )
 
 
+def _document(chosen: GLM, problem: _Problem, coefficients: pa.Table) -> dict[str, Any]:
+    """Return the model, for `score`."""
+    terms = problem.blocks.terms
+    values = coefficients["coefficient"].to_pylist()[: len(terms)]
+    return {
+        "model": "linear",
+        "link": chosen.link_name,
+        "terms": [
+            term.to_json() | {"coefficient": value}
+            for term, value in zip(terms, values, strict=True)
+        ],
+        "offset": chosen.offset,
+        "levels": {name: list(known) for name, known in problem.levels.items()},
+    }
+
+
 def run(context: Context[GLM]) -> dict[str, Output]:
     """Fit a generalised linear model; to the training rows, where the job splits.
 
@@ -458,7 +474,8 @@ def run(context: Context[GLM]) -> dict[str, Output]:
         ``coefficients``: one row a term, with ``term``, ``coefficient``, ``std_error``, ``z``,
         ``p``, ``ci_low``, ``ci_high``; and ``fit``: one row with ``family``, ``link``, ``errors``,
         ``rows``, ``rows_dropped``, ``log_likelihood``, ``deviance``, ``null_deviance``, ``aic``,
-        ``scale``, ``dispersion``, ``df_residual``, ``iterations``, ``confidence``.
+        ``scale``, ``dispersion``, ``df_residual``, ``iterations``, ``confidence``; where asked
+        for, ``model``, a document that `score` applies.
 
     Raises
     ------
@@ -480,4 +497,8 @@ def run(context: Context[GLM]) -> dict[str, Output]:
         "confidence": chosen.confidence,
         **{name: _finite(value) for name, value in fitted.totals.items()},
     }
-    return {"coefficients": _coefficients(fitted, problem, chosen.confidence), "fit": fit}
+    coefficients = _coefficients(fitted, problem, chosen.confidence)
+    outputs: dict[str, Output] = {"coefficients": coefficients, "fit": fit}
+    if chosen.model:
+        outputs["model"] = _document(chosen, problem, coefficients)
+    return outputs

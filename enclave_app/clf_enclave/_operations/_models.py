@@ -13,9 +13,11 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.special import ndtr
 
 from clf_enclave._operations._people import Numbers
-from clf_enclave._operations._terms import design, matrix, read_terms
+from clf_enclave._operations._terms import design, is_text, matrix, numbers, read_terms
 from clf_sdk.errors import InvalidJob
 
 _NUMERICAL = range(16)
@@ -54,9 +56,23 @@ _MEANS: Mapping[str, Callable[[Numbers], Numbers]] = {
     "log": np.exp,
     "inverse": lambda values: 1 / values,
     "logit": _logistic,
+    "probit": ndtr,
     "cloglog": lambda values: -np.expm1(-np.exp(values)),
     "sqrt": np.square,
 }
+
+
+def _check_categories(table: pa.Table, name: str, known: pa.Array) -> None:
+    """Check that the model was fitted to all categories that a column has; null is none."""
+    values = table[name]
+    if not is_text(values.type):
+        raise InvalidJob(f"the model takes categories of column {name!r}, no numbers")
+    found = pc.unique(values.cast(pa.large_string())).drop_null()
+    if not pc.all(pc.is_in(found, value_set=known), min_count=0).as_py():
+        raise InvalidJob(
+            f"score: column {name!r} has a category that the model was not fitted to",
+            hint="leave such rows out, or merge categories, in the job's preparation",
+        )
 
 
 def _linear(document: Mapping[str, Any]) -> Model:
@@ -65,14 +81,26 @@ def _linear(document: Mapping[str, Any]) -> Model:
         raise _bad("its link is unknown")
     terms = read_terms(document["terms"])
     coefficients = np.array([float(term["coefficient"]) for term in document["terms"]])
-    columns = sorted({factor.column for term in terms for factor in term.factors})
+    offset = document.get("offset")
+    known = {
+        str(name): pa.array(list(levels), pa.large_string())
+        for name, levels in document.get("levels", {}).items()
+    }
+    columns = {factor.column for term in terms for factor in term.factors} | set(known)
+    if offset is not None:
+        columns.add(str(offset))
 
     def predict(table: pa.Table) -> Numbers:
+        for name, levels in known.items():
+            _check_categories(table, name, levels)
         with np.errstate(all="ignore"):
-            found: Numbers = mean(design(table, terms) @ coefficients)
+            linear = design(table, terms) @ coefficients
+            if offset is not None:
+                linear += numbers(table, str(offset))
+            found: Numbers = mean(linear)
         return np.where(np.isfinite(found), found, np.nan)
 
-    return Model("linear", columns, predict)
+    return Model("linear", sorted(columns), predict)
 
 
 def _centres(document: Mapping[str, Any]) -> Model:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,15 @@ import pyarrow as pa
 import pytest
 
 import clf_sdk as clf
+from clf_enclave._alignment import align
+from clf_enclave._data import AlignedData
+from clf_enclave._operations._context import Context
+from clf_enclave._operations._describe import run
+from clf_enclave._spill import Stream
+from clf_enclave._workspace import Workspace
 from clf_sdk.errors import InvalidJob, PolicyRefused
-from clf_testing import demand, operate
+from clf_sdk.protocol import InputNode
+from clf_testing import demand, demanding, operate
 
 
 def _frame(rows: int = 300) -> pd.DataFrame:
@@ -121,3 +129,67 @@ def test_too_few_people_are_refused() -> None:
 def test_what_can_not_be_described_is_refused(asked: dict[str, Any]) -> None:
     with pytest.raises(InvalidJob):
         _describe(_frame(), **asked)
+
+
+class Names(Stream):
+    """Rows of people's names, each another, and a number; made while they are read."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.schema = self._batch(0).schema
+
+    def _batch(self, start: int) -> pa.RecordBatch:
+        numbers = np.arange(start, start + 20_000)
+        names = [f"a person called {number:030d}" for number in numbers]
+        return pa.RecordBatch.from_pydict({"name": names, "x": np.sin(numbers)})
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """See `Stream.batches`."""
+        for start in range(0, self.rows, 20_000):
+            yield self._batch(start)
+
+
+def _streamed(workspace: Workspace, rows: int) -> AlignedData:
+    tree = InputNode(kind="input", input="t")
+    return align(workspace, tree, {"t": Names(rows)}, entities={}).data
+
+
+def test_memory_does_not_grow_with_the_number_of_categories() -> None:
+    rows, limit = 400_000, 32 << 20
+    rules = demanding(demand(smallest_group=10))
+    with Workspace(limit) as workspace:
+        data = _streamed(workspace, rows)
+        with pytest.raises(InvalidJob, match="more memory"):  # what keeps each of them ends so
+            workspace.one(f"SELECT count(DISTINCT {data.sql('name')}) FROM {data.relation}")  # noqa: S608 - names of ours
+    with Workspace(limit) as workspace:
+        found = run(Context(clf.Describe(), _streamed(workspace, rows), rules, bytes(32)))
+        columns, categories = found["columns"], found["categories"]
+        assert isinstance(columns, pa.Table)
+        assert isinstance(categories, pa.Table)
+        assert columns["count"].to_pylist() == [rows, rows]
+        assert categories.num_rows == 0
+    with Workspace(limit) as workspace:
+        asked = clf.Describe(columns=["name"], cross_tabulations=[("name", "x")])
+        with pytest.raises(InvalidJob, match="'name' has too many different values"):
+            run(Context(asked, _streamed(workspace, rows), rules, bytes(32)))
+
+
+@pytest.mark.parametrize("order", ["first", "last", "mixed", "apart"])
+def test_value_that_most_have_is_found_among_many(order: str) -> None:
+    """Else the mean of a column in which all but a few have one value would be shown."""
+    rows, few = 300_000, 149_000
+    values = np.concatenate([np.full(rows - few, 7.25), np.arange(few) + 0.5])
+    places = {
+        "first": np.arange(rows),
+        "last": np.arange(rows)[::-1],
+        "mixed": np.random.default_rng(1).permutation(rows),
+        "apart": np.argsort(np.concatenate([np.arange(rows - few) * 2, np.arange(few) * 2 + 1])),
+    }
+    table = pa.table({"x": values[places[order]]})
+    for streamed in (False, True):
+        asked = clf.Describe(columns=["x"])
+        for smallest, shown in ((few, True), (few + 1, False)):
+            rules = [demand(smallest_group=smallest)]
+            found = operate(asked, table, rules=rules, streamed=streamed)["columns"]
+            assert isinstance(found, pa.Table)
+            assert (found["mean"][0].as_py() is not None) == shown

@@ -6,8 +6,11 @@ import json
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
+import statsmodels.api as sm
+import statsmodels.formula.api as smf
 
 import clf_sdk as clf
 from clf_enclave._operations import Output
@@ -96,6 +99,112 @@ def test_trees_and_centres_predict_as_they_were_fitted() -> None:
         for x, z in zip(X, Z, strict=True)
     ]
     assert clusters.tolist() == nearest
+
+
+ROWS = 400
+PEOPLE = pd.DataFrame(
+    {
+        "id": np.arange(ROWS),
+        "a": RANDOM.normal(size=ROWS),
+        "region": RANDOM.choice(["north", "south", "west"], ROWS),
+        "log_time": RANDOM.uniform(-0.5, 0.5, ROWS),
+    }
+)
+PEOPLE["cost"] = RANDOM.gamma(3.0, np.exp(0.5 + 0.2 * PEOPLE["a"]))
+PEOPLE["count"] = RANDOM.negative_binomial(2.0, 0.4, ROWS).astype(float)
+PEOPLE["ill"] = (RANDOM.random(ROWS) < 1 / (1 + np.exp(-PEOPLE["a"]))).astype(float)
+
+
+def _fitted(**parameters: Any) -> Any:
+    made = operate(clf.GLM(model=True, **parameters), pa.Table.from_pandas(PEOPLE))
+    return made["model"]
+
+
+def _applied(document: Any, rows: pd.DataFrame) -> Any:
+    outputs = operate(
+        clf.Score(model="model", predictions={"new": MINE}, identify=["id"]),
+        {"new": pa.Table.from_pandas(rows), "model": _as_input(json.loads(json.dumps(document)))},
+    )
+    return _predicted(outputs, "predictions_new").to_pandas()["prediction"]
+
+
+@pytest.mark.filterwarnings("ignore:The Inverse")  # statsmodels' doubt about the case itself
+@pytest.mark.filterwarnings("ignore:The Identity")
+@pytest.mark.filterwarnings("ignore:The Sqrt")
+@pytest.mark.parametrize(
+    ("outcome", "family", "link"),
+    [
+        ("cost", "gaussian", "identity"),
+        ("cost", "gaussian", "log"),
+        ("ill", "binomial", "logit"),
+        ("ill", "binomial", "probit"),
+        ("ill", "binomial", "cloglog"),
+        ("count", "poisson", "log"),
+        ("count", "poisson", "sqrt"),
+        ("cost", "gamma", "inverse"),
+        ("count", "negative_binomial", "log"),
+    ],
+)
+def test_glm_predicts_means_of_new_rows(outcome: str, family: Any, link: Any) -> None:
+    document = _fitted(formula=f"{outcome} ~ a * region", family=family, link=link)
+    new = PEOPLE.sample(60, random_state=3).reset_index(drop=True)
+    new["a"] += 0.1
+    links = sm.families.links
+    theirs: Any = {
+        "gaussian": sm.families.Gaussian,
+        "binomial": sm.families.Binomial,
+        "poisson": sm.families.Poisson,
+        "gamma": sm.families.Gamma,
+        "negative_binomial": sm.families.NegativeBinomial,
+    }[family]
+    named = {
+        "identity": links.Identity,
+        "log": links.Log,
+        "logit": links.Logit,
+        "probit": links.Probit,
+        "cloglog": links.CLogLog,
+        "sqrt": links.Sqrt,
+        "inverse": links.InversePower,
+    }
+    formula = f"{outcome} ~ a * region"
+    if family == "negative_binomial":
+        model = smf.negativebinomial(formula, PEOPLE)
+        near = model.fit(disp=False, maxiter=500)
+        fitted = model.fit(start_params=near.params, method="newton", disp=False, tol=1e-12)
+    else:
+        fitted = smf.glm(formula, PEOPLE, family=theirs(named[link]())).fit(tol=1e-13)
+    np.testing.assert_allclose(_applied(document, new), fitted.predict(new), rtol=1e-7)
+
+
+def test_glm_predicts_with_the_offset_of_new_rows() -> None:
+    document = _fitted(outcome="count", predictors=["a"], family="poisson", offset="log_time")
+    new = PEOPLE.assign(log_time=PEOPLE["log_time"] + 1.0)
+    ratio = _applied(document, new) / _applied(document, PEOPLE)
+    np.testing.assert_allclose(ratio, np.e, rtol=1e-12)
+    gaps = PEOPLE.assign(log_time=PEOPLE["log_time"].where(PEOPLE.index > 4))
+    assert _applied(document, gaps).isna().tolist() == [True] * 5 + [False] * (ROWS - 5)
+    with pytest.raises(InvalidJob, match="'log_time'"):
+        _applied(document, PEOPLE.drop(columns="log_time"))
+
+
+def test_categories_that_a_glm_does_not_know_are_refused_without_their_names() -> None:
+    document = _fitted(formula="cost ~ a + region", family="gaussian")
+    assert document["levels"] == {"region": ["north", "south", "west"]}
+    unknown = PEOPLE.assign(region=PEOPLE["region"].where(PEOPLE.index != 7, "s3cr3t"))
+    with pytest.raises(InvalidJob, match="'region' has a category") as caught:
+        _applied(document, unknown)
+    assert "s3cr3t" not in str(caught.value)
+    missing = PEOPLE.assign(region=PEOPLE["region"].where(PEOPLE.index != 7))
+    assert _applied(document, missing).isna().sum() == 1
+    with pytest.raises(InvalidJob, match="takes categories"):
+        _applied(document, PEOPLE.assign(region=1.0))
+
+
+def test_glm_gives_its_model_only_where_asked() -> None:
+    made = operate(
+        clf.GLM(outcome="cost", predictors=["a"], family="gaussian"), pa.Table.from_pandas(PEOPLE)
+    )
+    assert set(made) == {"coefficients", "fit"}
 
 
 def test_each_owner_gets_its_own_rows() -> None:
@@ -203,6 +312,13 @@ def test_damaged_trees_are_refused_before_a_library_reads_them(changes: dict[str
         {"model": "linear", "link": "eval", "terms": []},
         LINEAR | {"terms": [{"term": "x", "factors": 1, "coefficient": 1}]},
         LINEAR | {"terms": [LINEAR["terms"][1] | {"coefficient": "s3cr3t"}]},
+        LINEAR | {"levels": ["x"]},
+        LINEAR | {"levels": {"x": 1}},
+        LINEAR | {"levels": {"x": [1, 2]}},
+        LINEAR | {"levels": {"x": ["s3cr3t"]}},
+        LINEAR | {"levels": {"nothing": ["s3cr3t"]}},
+        LINEAR | {"offset": "nothing"},
+        LINEAR | {"offset": 1},
         LINEAR | {"terms": [{"factors": [{"column": "y2", "category": None}], "coefficient": 1}]},
         {"model": "centres", "columns": ["x"], "scale": [1], "centres": [[1, 2]]},
         {"model": "trees", "columns": ["x"], "text": "tree\nmax_feature_idx=0\n"},
