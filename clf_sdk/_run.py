@@ -205,7 +205,7 @@ def run(
     resume
         A run of this job that crashed, or its id. It goes on under its id in another enclave, and
         no owner counts it again: within 15 minutes of its beginning (unless an owner set another
-        time), three times, and only before it has delivered anything.
+        time), three times, and only before it has delivered anything. New noise is paid anew.
     wait
         Whether to wait until the run has ended.
     progress

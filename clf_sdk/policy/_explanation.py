@@ -152,8 +152,11 @@ def explain_job(
     document = _document(job)
     entry = _entry(document, table)
     columns = None if schema is None else schema.names
-    if columns is None and table is not None and not isinstance(table, str):
-        columns = [column.name for column in table.description.columns]
+    spent = None
+    if table is not None and not isinstance(table, str):
+        columns = columns or [column.name for column in table.description.columns]
+        privacy = table.description.privacy
+        spent = None if privacy is None else privacy.spent_millionths
     request = AccessRequest(
         job=document,
         entry=entry,
@@ -162,5 +165,6 @@ def explain_job(
         columns=columns,
         schema=schema,
         runs_used=0,
+        privacy_spent=spent,
     )
     return Explanation(document.digest, document.name, entry.table, decide(policy, request))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ import clf_sdk as clf
 from clf_sdk._job_words import describe_document
 from clf_sdk.errors import InvalidJob
 from clf_sdk.operations import PrivateStatistics, in_words, millionths
+from clf_sdk.protocol import TableDescription
 from clf_testing import job_input, joined, make_job
 
 COUNT = clf.private.count(epsilon=0.5)
@@ -165,3 +167,29 @@ def test_dry_run_says_shape_and_cost(policy: clf.Policy) -> None:
     again = clf.dry_run(_job(ask(COUNT, AGE)), tables=TABLES, policies=[little, policy])
     assert [error.rule for error in again.refused] == ["privacy_budget"] * 2
     assert again.rules[0].startswith("privacy_budget refuses: the job spends ε 1.5")
+
+
+def test_owner_is_told_what_is_left_of_its_table_s_budget(policy: clf.Policy) -> None:
+    budgeted = clf.Policy(
+        enclave=policy.enclave, operations=["private_statistics"], privacy_budget=2.0
+    )
+    description = TableDescription.parse(
+        {
+            "name": "a",
+            "version": "cd" * 32,
+            "version_id": "ef" * 16,
+            "rows": 5,
+            "row_groups": 1,
+            "columns": [],
+            "sealed_bytes": 10,
+            "created_at": 1,
+            "policy": None,
+            "privacy": {"total_millionths": 2_000_000, "spent_millionths": 600_000},
+        }
+    )
+    stand_in: Any = SimpleNamespace(server="0a" * 32)
+    table = clf.SharedTable(stand_in, description)
+    assert table.epsilon_left == 1.4
+    said = str(budgeted.explain(_job(ask(COUNT, AGE)), table=table))
+    assert "refused by privacy_budget" in said
+    assert "spends ε 1.5 each time that it runs, and ε 1.4 of ε 2 is left" in said

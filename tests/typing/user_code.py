@@ -50,6 +50,24 @@ def ask_as_analyst(clinic: clf.Connection, hospital: clf.Connection) -> clf.Job:
     )
 
 
+def ask_with_noise(clinic: clf.Connection) -> clf.Job:
+    operation = clf.PrivateStatistics(
+        statistics=[
+            clf.private.count(epsilon=0.5),
+            clf.private.mean("age", lower=0, upper=110, epsilon=0.5),
+            clf.private.histogram("sex", categories=["f", "m"], epsilon=0.2),
+        ],
+        max_rows_per_person=2,
+    )
+    table = clinic.table("health")
+    left: float = table.epsilon_left
+    assert left >= 0
+    job = clf.Job(name="noised", inputs=[table], operation=operation, enclave="00" * 32)
+    cost: float = clf.dry_run(job).epsilon
+    assert cost
+    return job
+
+
 def run_as_analyst(job: clf.Job) -> pd.DataFrame:
     submission: clf.Submission = clf.submit(job).wait()
     assert submission

@@ -85,7 +85,7 @@ def test_table_may_be_one_that_is_shared() -> None:
     table: Any = SimpleNamespace(
         name="health",
         connection=SimpleNamespace(server=SERVER),
-        description=SimpleNamespace(columns=columns),
+        description=SimpleNamespace(columns=columns, privacy=None),
     )
     assert policy(columns=["id", "age"]).explain(JOB, table=table).allowed
     table.connection.server = "0c" * 32
