@@ -5,7 +5,12 @@ import hmac
 
 import pytest
 
-from clf_sdk.keys import derive_column_key, derive_manifest_key, derive_policy_key
+from clf_sdk.keys import (
+    derive_column_key,
+    derive_content_key,
+    derive_manifest_key,
+    derive_policy_key,
+)
 
 KEY, VERSION = bytes(range(32)), "0123456789abcdef" * 2
 
@@ -19,6 +24,7 @@ def _hkdf(info: bytes) -> bytes:
 def test_keys_are_hkdf_with_the_protocol_s_info() -> None:
     assert derive_manifest_key(KEY, VERSION) == _hkdf(b"clf/1 manifest")
     assert derive_policy_key(KEY, VERSION) == _hkdf(b"clf/1 policy")
+    assert derive_content_key(KEY, VERSION) == _hkdf(b"clf/1 content")
     assert derive_column_key(KEY, VERSION, "größe") == _hkdf(b"clf/1 column\x00" + "größe".encode())
 
 
