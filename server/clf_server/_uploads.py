@@ -253,9 +253,13 @@ class Uploads:
         with writer:
             new_policy = Policy.from_json(parse_json(opened.policy.encode(), what="policy"))
             before = self._before(opened)
+            # First, so that whoever holds a token can't ask whether a guess of the content is right
+            # without either publishing it or leaving an entry in the log.
+            stored = self._checked(opened, commit, new_policy)
             if before is not None and self._holds_already(before.current, commit.same_as):
                 return self._keep(before, new_policy)
-            return self._publish(opened, writer, commit, before=before, new_policy=new_policy)
+            writer.commit()
+            return self._publish(opened, stored, before=before, new_policy=new_policy)
 
     def _before(self, opened: OpenUpload) -> StoredTable | None:
         """Return the table as it was when the upload was announced."""
@@ -272,22 +276,17 @@ class Uploads:
         return same and is_whole(self._state, self._vault, version)
 
     def _keep(self, before: StoredTable, new_policy: Policy) -> TableDescription:
-        check_policy(new_policy, self._vault.manifest(before.current).schema)
         self._policies.replace(before, new_policy)
-        now = self._state.metadata.find_table(before.name)
-        if now is None or now.current.version_id != before.current.version_id:
-            raise overtaken(before.name)
+        with self._state.metadata.transaction() as connection:
+            now = self._state.metadata.find_table(before.name, connection)
+            if now is None or now.current.version_id != before.current.version_id:
+                raise overtaken(before.name)
+            shared = _shared(now.current, before=before, policy=new_policy)
+            self._state.audit.append("table.shared", shared, connection=connection)
         return self.describe(now)
 
-    def _publish(
-        self,
-        opened: OpenUpload,
-        writer: ObjectWriter,
-        commit: UploadCommit,
-        *,
-        before: StoredTable | None,
-        new_policy: Policy,
-    ) -> TableDescription:
+    def _checked(self, opened: OpenUpload, commit: UploadCommit, new_policy: Policy) -> Version:
+        """Return the version that an upload makes, if it can be published under a policy."""
         state, name = self._state, opened.table_name
         sizes = state.objects.sizes(opened.version_id)
         if MANIFEST_NAME not in sizes:
@@ -311,21 +310,23 @@ class Uploads:
         _check_schema(manifest)
         check_policy(new_policy, manifest.schema)
         self._check_mock(stored, manifest, sizes)
-        stored = replace(stored, rows=manifest.rows, row_groups=len(manifest.row_groups))
-        writer.commit()
+        return replace(stored, rows=manifest.rows, row_groups=len(manifest.row_groups))
+
+    def _publish(
+        self,
+        opened: OpenUpload,
+        stored: Version,
+        *,
+        before: StoredTable | None,
+        new_policy: Policy,
+    ) -> TableDescription:
+        state = self._state
         policy = self._policies.seal(new_policy, stored)
         changed = None if before is None else self._policies.describe_change(before, new_policy)
 
         def store(connection: sa.Connection, stored: Version) -> list[str]:
             gone = state.metadata.publish(connection, stored, policy=policy, before=before)
-            shared = {
-                "table": name,
-                "version": stored.version,
-                "replaces": before.current.version if before else None,
-                "rows": stored.rows,
-                "sealed_bytes": stored.sealed_bytes,
-                "policy": new_policy.digest,
-            }
+            shared = _shared(stored, before=before, policy=new_policy)
             state.audit.append("table.shared", shared, connection=connection)
             if changed is not None:
                 details = changed | {"version": stored.version}
@@ -342,7 +343,7 @@ class Uploads:
         state.tickets.revoke(gone)
         for version_id in gone:
             state.objects.delete(version_id)
-        return self.describe(state.metadata.table(name))
+        return self.describe(state.metadata.table(stored.table_name))
 
     def _check_mock(self, stored: Version, manifest: Manifest, sizes: dict[str, int]) -> None:
         if sizes.get(DOCUMENT_NAME, 0) > _MOST_MOCK_BYTES:
@@ -428,6 +429,19 @@ class Uploads:
         whole, allowed = self.describe(table), policy.columns
         columns = [each for each in whole.columns if allowed is None or each.name in allowed]
         return whole.model_copy(update={"columns": columns, "policy": None, "privacy": None})
+
+
+def _shared(
+    version: Version, *, before: StoredTable | None, policy: Policy
+) -> dict[str, str | int | None]:
+    return {
+        "table": version.table_name,
+        "version": version.version,
+        "replaces": before.current.version if before else None,
+        "rows": version.rows,
+        "sealed_bytes": version.sealed_bytes,
+        "policy": policy.digest,
+    }
 
 
 def _may_ask(policy: Policy, analyst: str | None) -> bool:

@@ -300,7 +300,6 @@ def test_own_program_from_share_to_fetch(
 ) -> None:
     (tmp_path / "policy.json").write_text(json.dumps(shared.description.policy))
     (tmp_path / "letters.zip").write_bytes(CONTENT)
-    shared.connection.drop("letters")
     profile = tmp_path / "owner.profile.json"
     archive.owner.save(profile)
     command = ["share", str(tmp_path / "letters.zip"), "--as-file", "--name", "letters"]

@@ -40,7 +40,7 @@ def changed(policy: clf.Policy, **changes: Any) -> clf.Policy:
     return clf.Policy.from_json(policy.to_json() | changes)
 
 
-def test_same_content_keeps_its_version_and_leaves_no_trace(
+def test_same_content_keeps_its_version_and_leaves_an_entry_alone(
     local: LocalServer, numbers: pa.Table, policy: clf.Policy
 ) -> None:
     first = local.share("t", numbers, policy)
@@ -50,7 +50,9 @@ def test_same_content_keeps_its_version_and_leaves_no_trace(
     assert local.share("t", numbers, policy, target_bytes=64) == first
     assert local.stored() == {first["version_id"]}
     assert local.objects_of(first["version_id"]) == before
-    assert events(local) == logged
+    assert events(local) == [*logged, "table.shared", "table.shared"]
+    details = local.audited()[-1].details
+    assert details["version"] == details["replaces"] == first["version"]
 
 
 def test_approved_job_runs_after_its_table_was_shared_again(
@@ -78,7 +80,7 @@ def test_policy_alone_is_set(
     tighter = changed(policy, smallest_group=policy.smallest_group + 5)
     second = local.share("plans", numbers, tighter)
     assert second == first | {"policy": tighter.to_json()}
-    assert events(local)[len(logged) :] == ["policy.changed"]
+    assert events(local)[len(logged) :] == ["policy.changed", "table.shared"]
     # As for any change of the policy: what was given out under the old one ends.
     assert local.data.get(path, headers=headers).status_code == 401
 
@@ -280,6 +282,36 @@ def test_reader_of_the_database_does_not_see_that_two_hold_the_same(
         local.share(name, table, policy)
         tags.append(tag(local, name))
     assert len(set(tags)) == 4
+
+
+@pytest.mark.parametrize("right", [True, False])
+@pytest.mark.parametrize("lacks", ["0", "manifest", "a policy that fits"])
+def test_holder_of_a_token_can_not_try_guesses_with_uploads_that_fail(
+    local: LocalServer,
+    numbers: pa.Table,
+    policy: clf.Policy,
+    lacks: str,
+    right: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """The answer must be the same for a right guess as for a wrong one, if nothing is logged."""
+    local.share("t", numbers, policy)
+    asked = changed(policy, rows="nothing > 3") if lacks.startswith("a policy") else policy
+    sealed = local.seal("t", numbers if right else numbers.slice(1), asked)
+    sealed.objects.pop(lacks, None)
+    local.put_all(sealed)
+    answer = local.commit(sealed, **sealed.tags())
+    assert answer.status_code == 400
+    assert answer.json()["code"] in ("malformed", "invalid_filter")
+    assert events(local)[-1] == "table.shared"
+    assert events(local).count("table.shared") == 1
+
+
+def test_guess_of_the_holder_of_a_token_is_logged_whether_right_or_wrong(
+    local: LocalServer, numbers: pa.Table, policy: clf.Policy
+) -> None:
+    for count, guess in enumerate((numbers, numbers, numbers.slice(1)), 1):
+        local.share("t", guess, policy)
+        assert events(local).count("table.shared") == count
 
 
 def test_tag_goes_with_its_version(
