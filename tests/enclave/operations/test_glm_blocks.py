@@ -241,6 +241,25 @@ def test_streams_give_what_tables_give(frame: pd.DataFrame, parameters: dict[str
     }
 
 
+def test_columns_that_nearly_follow_from_each_other_keep_their_digits(
+    frame: pd.DataFrame,
+) -> None:
+    """Products of these columns would leave five digits."""
+    near = frame.assign(b=1955.0 + frame["a"] + 1e-2 * frame["b"])
+    found = _fit(near, outcome="count", predictors=["a", "b"], family="poisson")
+    centred = near.assign(b=(near["b"] - 1955.0 - near["a"]) * 100)
+    model = sm.GLM(
+        centred["count"], sm.add_constant(centred[["a", "b"]]), family=sm.families.Poisson()
+    )
+    expected = model.fit(tol=1e-13)
+    table = found["coefficients"].to_pandas().set_index("term")
+    slope, error = 100 * expected.params["b"], 100 * expected.bse["b"]
+    assert table.loc["b", "coefficient"] == pytest.approx(slope, rel=1e-8)
+    assert table.loc["b", "std_error"] == pytest.approx(error, rel=1e-8)
+    other = expected.params["a"] - slope
+    assert table.loc["a", "coefficient"] == pytest.approx(other, rel=1e-8)
+
+
 # -- refused for the same reasons -----------------------------------------------------------------
 
 
