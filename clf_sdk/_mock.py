@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 
 from clf_sdk.errors import InvalidInput
 from clf_sdk.policy import Policy
-from clf_sdk.protocol import TableMock
 
 ROWS = 200
 _LEAST_GROUP = 10
@@ -193,27 +192,3 @@ def _from_numbers(numbers: _Numbers, kind: pa.DataType) -> pa.Array:
     if pa.types.is_decimal(kind):
         return pa.array([f"{number:.{max(kind.scale, 0)}f}" for number in numbers]).cast(kind)
     return pa.array(numbers).cast(kind)
-
-
-def mock_to_document(table: pa.Table) -> dict[str, Any]:
-    """Return a mock as JSON can hold it."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return TableMock(arrow=sink.getvalue().to_pybytes()).to_json()
-
-
-def mock_from_document(document: TableMock) -> pa.Table:
-    """Read a mock.
-
-    Raises
-    ------
-    InvalidInput
-        It is no table.
-    """
-    try:
-        table = pa.ipc.open_stream(document.arrow).read_all()
-        table.validate(full=True)
-    except (pa.ArrowException, ValueError, OSError):
-        raise InvalidInput("this is no mock of a table") from None
-    return table

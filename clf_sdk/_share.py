@@ -19,7 +19,7 @@ import pyarrow as pa
 from tqdm.auto import tqdm
 
 from clf_sdk._connection import Connection, connect, only_connection
-from clf_sdk._mock import MockMaker, mock_to_document
+from clf_sdk._mock_document import mock_to_document
 from clf_sdk._table import SharedTable
 from clf_sdk.errors import ClfError, ConfigurationError
 from clf_sdk.keys import derive_content_key
@@ -244,6 +244,8 @@ def share(
         watched = content.watch(batches)
         try:
             if mock:
+                from clf_sdk._mock import MockMaker  # noqa: PLC0415 - needs numpy, others do not
+
                 maker = MockMaker(batches.schema, policy)
                 uploader.put_all(maker.watch(watched))
                 document = mock_to_document(maker.table())

@@ -115,7 +115,7 @@ class SharedTable(NotPicklable):
         NotFound
             The owner shares none.
         """
-        from clf_sdk._mock import mock_from_document  # noqa: PLC0415 - loads numpy
+        from clf_sdk._mock_document import mock_from_document  # noqa: PLC0415 - loads pyarrow
         from clf_sdk.protocol import TableMock  # noqa: PLC0415 - the same
 
         path = f"/v1/tables/{self.name}/mock"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from blake3 import blake3
@@ -125,12 +124,15 @@ class _Lengths:
 
     def __init__(self, *, large: bool) -> None:
         self._hash = blake3()
-        self._dtype: np.dtype[Any] = np.dtype(np.int64 if large else np.int32)
+        self._type = pa.int64() if large else pa.int32()
 
     def add(self, array: pa.Array) -> None:
-        if len(array):
-            offsets = np.frombuffer(_buffer(array, 1), self._dtype, len(array) + 1)
-            self._hash.update(np.diff(offsets).tobytes())
+        if not len(array):
+            return
+        buffers = [None, array.buffers()[1]]
+        offsets = pa.Array.from_buffers(self._type, len(array) + 1, buffers)
+        lengths = pc.subtract(offsets.slice(1), offsets.slice(0, len(array)))
+        self._hash.update(_buffer(lengths, 1)[: len(lengths) * self._type.byte_width])
 
     def digest(self) -> bytes:
         return bytes(self._hash.digest())

@@ -17,7 +17,7 @@ from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
 
 from clf_sdk import Policy
-from clf_sdk._mock import mock_from_document, mock_to_document
+from clf_sdk._mock_document import mock_from_document, mock_to_document
 from clf_sdk.errors import (
     Conflict,
     DeadlineExceeded,

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 
 import clf_sdk as clf
-from clf_sdk._mock import ROWS, MockMaker, mock_from_document, mock_to_document
+from clf_sdk._mock import ROWS, MockMaker
+from clf_sdk._mock_document import mock_from_document, mock_to_document
 from clf_sdk.errors import InvalidInput
 from clf_sdk.protocol import TableMock
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 import clf_sdk as clf
-from clf_sdk._mock import mock_to_document
+from clf_sdk._mock_document import mock_to_document
 from clf_sdk.protocol import MOCK
 from clf_sdk.sealed import seal_document
 from clf_testing import LocalServer
