@@ -60,3 +60,44 @@ def test_predictions_are_sealed_to_one_person(
     assert refused.value.rule == "row_level"
     deciding.close()
     reading.close()
+
+
+def test_sealed_model_of_a_glm_is_applied_to_new_rows(
+    clinic: Owner, simulation: Simulation, numbers: pa.Table
+) -> None:
+    officer = clf.Identity.create()
+    anchor = clf.TrustAnchor.insecure_simulation(simulation.anchor)
+    policy = simulation.policy_with(operations=["glm", "score"], row_level=[officer.public])
+    deciding, reading = clf.connect(clinic.owner), clf.connect(clinic.analyst)
+    clf.share(numbers, name="fitted", policy=policy, to=deciding)
+    asked = clf.GLM(outcome="y", predictors=["x"], family="gaussian", model=True)
+    job = make_job(
+        [job_input(clinic.server, "fitted")],
+        operation="glm",
+        parameters=asked.to_json(),
+        align={"kind": "input", "input": "fitted"},
+        recipients=[officer.public],
+    )
+    ran = execute(job, [clinic.endpoint], simulation.provider(), agreed=[clinic])
+    result = clf.fetch(ran.run, connections=[reading], identity=officer, anchor=anchor)
+    const, slope = result.to_arrow("coefficients")["coefficient"].to_pylist()
+    clf.share(result.model(), name="their_model", policy=policy, to=deciding)
+    new = pa.table({"id": [1, 2, 3, 4], "x": [0.0, 1.0, 2.5, None]})
+    clf.share(new, name="new_rows", policy=policy, to=deciding)
+    scoring = make_job(
+        [job_input(clinic.server, "new_rows"), job_input(clinic.server, "their_model")],
+        operation="score",
+        parameters=clf.Score(
+            model="their_model", predictions={"new_rows": officer}, identify=["id"]
+        ).to_json(),
+        align={"kind": "input", "input": "new_rows"},
+        recipients=[officer.public],
+    )
+    scored = execute(scoring, [clinic.endpoint], simulation.provider(), agreed=[clinic])
+    found = clf.fetch(scored.run, connections=[reading], identity=officer, anchor=anchor)
+    assert found.to_dict("score")["run"] == ran.run
+    predicted = found.to_arrow("predictions_new_rows")["prediction"].to_pylist()
+    expected = [pytest.approx(const + slope * x) for x in (0.0, 1.0, 2.5)]
+    assert predicted == [*expected, None]
+    deciding.close()
+    reading.close()
