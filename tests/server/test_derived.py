@@ -20,6 +20,7 @@ from clf_sdk.policy import RULES
 from clf_sdk.protocol import SessionAnswer
 from clf_sdk.sealed import open_manifest, open_table
 from clf_server import _derived
+from clf_server._database import SCHEMA
 from clf_server._derived import DerivedVersions
 from clf_server._metadata import StoredTable, Version
 from clf_server._tickets import LIFETIME_SECONDS
@@ -325,15 +326,17 @@ def test_rows_of_another_filter_are_not_passed_off_as_those_of_this_one(
     """What a wider policy had let out is put back, row and ciphertext, after it was tightened."""
     enclave = ask("id")
     wider = enclave.open().session.inputs[0].version_id
-    (kept,) = server.sql("SELECT * FROM versions WHERE version_id = ?", wider)
+    columns = [column.name for column in SCHEMA.tables["versions"].c]
+    (kept,) = server.sql(f"SELECT {', '.join(columns)} FROM versions WHERE version_id = ?", wider)  # noqa: S608 - no value
     objects = server.objects_of(wider)
     server.set_policy("t", changed(policy, rows=f"{FILTER} AND id < 100"))
     later = enclave.another(enclave.job)
     tight = later.open().session.inputs[0].version_id
     (row,) = server.sql("SELECT derivation FROM versions WHERE version_id = ?", tight)
     server.sql("DELETE FROM versions WHERE version_id = ?", tight)
-    statement = f"INSERT INTO versions VALUES ({', '.join('?' * len(kept))})"  # noqa: S608 - no value
-    server.sql(statement, *kept[:-1], row[0])
+    statement = f"INSERT INTO versions ({', '.join(columns)}) VALUES ({', '.join('?' * len(kept))})"  # noqa: S608 - no value
+    planted = dict(zip(columns, kept, strict=True)) | {"derivation": row[0]}
+    server.sql(statement, *planted.values())
     with server.state.objects.writer(wider) as writer:
         for name, content in objects.items():
             writer.write(name, content)
