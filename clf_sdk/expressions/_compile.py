@@ -20,6 +20,7 @@ from clf_sdk.expressions._kinds import MOMENTS, NUMBERS, Kind, as_kind, common
 
 _NUMBER = re.compile(r"\d{1,18}(\.\d{1,18})?", re.ASCII)
 _MOST_WHOLE_DIGITS = 18
+_MOST_CHARACTERS = 10_000
 _SHOWN_CHARACTERS = 60
 
 
@@ -360,17 +361,18 @@ class Compiler:
 
     def _concat(self, node: exp.Expr) -> Compiled:
         sides = [self._of(side, frozenset({"text"})) for side in (node.this, node.expression)]
-        return Compiled(f"({' || '.join(sides)})", "text")
+        # Or one row that doubles its text in many steps would take all memory, and end the run.
+        return Compiled(f"left({' || '.join(sides)}, {_MOST_CHARACTERS})", "text")
 
     def _substring(self, node: exp.Expr) -> Compiled:
-        parts = [self._of(node.this, frozenset({"text"})), _whole(node.args["start"], 10_000)]
-        if node.args.get("length") is not None:
-            parts.append(_whole(node.args["length"], 10_000))
+        places = [node.args["start"], node.args.get("length")]
+        parts = [self._of(node.this, frozenset({"text"}))]
+        parts += [_whole(place, _MOST_CHARACTERS) for place in places if place is not None]
         return Compiled(f"substring({', '.join(parts)})", "text")
 
     def _end(self, node: exp.Expr, function: str) -> Compiled:
         text = self._of(node.this, frozenset({"text"}))
-        return Compiled(f"{function}({text}, {_whole(node.expression, 10_000)})", "text")
+        return Compiled(f"{function}({text}, {_whole(node.expression, _MOST_CHARACTERS)})", "text")
 
     def _difference(self, node: exp.Expr) -> Compiled:
         unit = node.args["unit"].name.lower()

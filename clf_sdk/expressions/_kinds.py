@@ -49,4 +49,5 @@ def as_kind(sql: str, kind: Kind, wanted: Kind) -> str:
     """Return SQL of one kind as another that `common` found for it. No value makes it fail."""
     if kind in (wanted, "null"):
         return sql
-    return f"{sql}::DOUBLE" if wanted == "number" else f"{sql}::TIMESTAMP"
+    # There are dates beyond all timestamps.
+    return f"{sql}::DOUBLE" if wanted == "number" else f"TRY_CAST({sql} AS TIMESTAMP)"

@@ -21,6 +21,7 @@ from clf_enclave._alignment import (
     match_report,
 )
 from clf_enclave._disclosure import Disclosure
+from clf_enclave._moments import within_reach
 from clf_enclave._operations import Output, read_parameters, run_operation
 from clf_enclave._preparation import prepare
 from clf_enclave._privacy import bound_people
@@ -80,7 +81,7 @@ def compute(
     started = time.perf_counter()
     apart = parameters.inputs_beside()
     beside = {name: _whole(tables[name]) for name in apart}
-    tables = {name: table for name, table in tables.items() if name not in apart}
+    tables = {name: within_reach(table) for name, table in tables.items() if name not in apart}
     if isinstance(parameters, PrivateStatistics):
         tables = bound_people(job, parameters, tables, workspace, disclosure)
     aligned = _align(job, tables, workspace, disclosure)

@@ -120,6 +120,10 @@ def test_expressions_that_are_not_on_the_list_do_not_run(expression: str) -> Non
         derived(expression)
 
 
+FAR = "CAST(CASE WHEN n = 5 THEN '5000000-01-01' ELSE '2020-01-31' END AS DATE)"
+"""A date that there is no timestamp of, for one person alone."""
+
+
 @pytest.mark.parametrize(
     "expression",
     [
@@ -133,11 +137,21 @@ def test_expressions_that_are_not_on_the_list_do_not_run(expression: str) -> Non
         "n % (n - 5)",
         "CASE WHEN n = 5 THEN exp(exp(n * 100)) ELSE 1 END",
         "CAST(a * 999999999999999999 * 100 AS BIGINT)",
+        f"{FAR} > TIMESTAMP '2020-01-01 00:00:00'",
+        f"coalesce({FAR}, TIMESTAMP '2020-01-01 00:00:00')",
+        f"date_diff('week', {FAR}, TIMESTAMP '2020-01-01 00:00:00')",
+        f"CAST({FAR} AS VARCHAR) || year({FAR})::VARCHAR",
     ],
 )
 def test_no_value_makes_an_expression_fail(expression: str) -> None:
     secret = ["4711-secret"] * 8
     assert len(derived(expression, s=secret)) == 8
+
+
+def test_one_text_that_doubles_itself_does_not_take_all_memory() -> None:
+    first = clf.prepare.derive("made", "CASE WHEN n = 5 THEN 'xyz' ELSE '' END")
+    found = prepared(first, *[clf.prepare.derive("made", "made || made")] * 40)["made"]
+    assert sorted(map(len, found.to_pylist())) == [0] * 7 + [10_000]
 
 
 def test_columns_are_found_by_their_exact_names() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from clf_enclave._alignment._keys import kind_of
 from clf_enclave._alignment._node import Part
 from clf_enclave._data import Column, Persons
 from clf_enclave._workspace import Workspace
@@ -124,7 +125,11 @@ def _aggregate(workspace: Workspace, part: Part, member: JoinMember, keys: list[
 
 
 def _check_summary(name: str, summary: str, kind: str) -> None:
-    numeric = kind in ("FLOAT", "DOUBLE", "BOOLEAN") or kind.startswith("DECIMAL") or "INT" in kind
+    numeric = (
+        kind in ("FLOAT", "DOUBLE", "BOOLEAN")
+        or kind.startswith("DECIMAL")
+        or kind_of(kind) == "whole number"
+    )
     if (summary in ("sum", "mean") and not numeric) or (
         summary in ("any", "all") and kind != "BOOLEAN"
     ):

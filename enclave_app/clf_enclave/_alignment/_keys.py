@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from clf_enclave._workspace import literal
 from clf_sdk.errors import InvalidJob
 from clf_sdk.protocol import JoinKey
@@ -17,9 +19,12 @@ _WHOLE = {
     "UINTEGER",
     "UBIGINT",
 }
+# Intervals are equal that differ as texts: 30 days, and a month.
+_NO_KEYS = ("number with a fraction", "struct", "map", "interval")
 _BLANKS = r"^\s+|\s+$"
 _NUMBER = r"\s*[+-]?[0-9]{1,18}(\.0*)?\s*"
 _MOST_EXACT = 2**53
+_MOST_DIGITS = 38
 
 
 def kind_of(sql_type: str) -> str:
@@ -83,7 +88,7 @@ def comparable(column: str, sql_type: str, key: JoinKey) -> str:
     """
     kind = kind_of(sql_type)
     if key.read_as is None:
-        if kind == "number with a fraction" or sql_type.endswith("]") or kind in ("struct", "map"):
+        if sql_type.endswith("]") or kind in _NO_KEYS:
             raise InvalidJob(
                 f"key column {key.name[:80]!r} has type {sql_type[:40]}",
                 hint='join on whole numbers, text or dates; read_as="number" reads 7.0 as 7',
@@ -106,3 +111,20 @@ def comparable(column: str, sql_type: str, key: JoinKey) -> str:
     if is_text and key.fold_case:
         made = f"lower(nfc_normalize({made}))"
     return made
+
+
+def equal_sql(ours: tuple[str, str], theirs: tuple[str, str]) -> str:
+    """Return SQL of whether two keys, each with its type, are equal. No value makes it fail."""
+    scales = [_scale(sql_type) for _, sql_type in (ours, theirs)]
+    if None in scales or scales[0] == scales[1]:
+        return f"{ours[0]} = {theirs[0]}"
+    # The database would widen both to one scale, and end the run where the digits do not suffice;
+    # a number that does not fit is equal to none that does.
+    wide = f"DECIMAL({_MOST_DIGITS}, {max(scale or 0 for scale in scales)})"
+    return " = ".join(f"TRY_CAST({key} AS {wide})" for key, _ in (ours, theirs))
+
+
+def _scale(sql_type: str) -> int | None:
+    """Return how many decimals a type has; None where it is no decimal."""
+    found = re.fullmatch(r"DECIMAL\(\d+,\s*(\d+)\)", sql_type)
+    return None if found is None else int(found[1])

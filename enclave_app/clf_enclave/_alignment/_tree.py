@@ -9,7 +9,7 @@ from typing import TypeAlias
 import pyarrow as pa
 
 from clf_enclave._alignment._duplicates import resolve
-from clf_enclave._alignment._keys import comparable, kind_of
+from clf_enclave._alignment._keys import comparable, equal_sql, kind_of
 from clf_enclave._alignment._link import link
 from clf_enclave._alignment._node import Part, carried
 from clf_enclave._data import MOST_REMEMBERED, AlignedData, Column, Persons
@@ -267,9 +267,14 @@ class _Walker:
                     )
                 columns[name], owners[name] = column, whose
         source = base.relation
+        types: dict[str, str] = {}
+        for part, keys, _ in members:
+            found = self._workspace.types(part.relation)
+            types |= {key: found[key] for key in keys}
         for part, keys, _ in members[1:]:
             equal = " AND ".join(
-                f"{ours} = {theirs}" for ours, theirs in zip(base_keys, keys, strict=True)
+                equal_sql((ours, types[ours]), (theirs, types[theirs]))
+                for ours, theirs in zip(base_keys, keys, strict=True)
             )
             source += (
                 f" {'LEFT' if node.how == 'left' else 'INNER'} JOIN {part.relation} ON {equal}"
