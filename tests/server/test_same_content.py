@@ -270,7 +270,7 @@ def test_reader_of_the_database_can_not_confirm_a_guess(
 
 def _tables(local: LocalServer) -> list[tuple[str]]:
     if local.state.metadata.shared:
-        return local.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        return local.sql("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
     return local.sql("SELECT name FROM sqlite_master WHERE type = 'table'")
 
 

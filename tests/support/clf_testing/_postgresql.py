@@ -62,7 +62,10 @@ class PostgreSQL:
         return f"postgresql://{_USER}@127.0.0.1:{self.port}/{database}"
 
     def create_database(self) -> str:
-        """Make an empty database, and return its URL."""
+        """Return the URL of an empty database.
+
+        It is a schema: a database of its own has hundreds of files, and there are hundreds of them.
+        """
         self._databases += 1
         name = f"clf{self._databases}"
         engine = sa.create_engine(
@@ -71,8 +74,8 @@ class PostgreSQL:
             poolclass=sa.NullPool,
         )
         with engine.connect() as connection:
-            connection.exec_driver_sql(f"CREATE DATABASE {name}")
-        return self.url(name)
+            connection.exec_driver_sql(f"CREATE SCHEMA {name}")
+        return f"{self.url('postgres')}?options=-csearch_path%3D{name}"
 
     def stop(self) -> None:
         """Stop it at once, as when the machine dies."""
