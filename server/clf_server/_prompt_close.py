@@ -21,18 +21,25 @@ class _PromptTransport:
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
+        self._waiting: asyncio.TimerHandle | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def close(self) -> None:
         self._transport.close()
-        self._loop.call_later(_FAREWELL_SECONDS, self._end)
+        if self._waiting is None:
+            self._waiting = self._loop.call_later(_FAREWELL_SECONDS, self._end)
+
+    def ended(self) -> None:
+        """Take note that the connection is gone."""
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     def _end(self) -> None:
         """Give up on the other side, unless it is still reading an answer."""
         if self._transport.get_write_buffer_size():
-            self._loop.call_later(_FAREWELL_SECONDS, self._end)
+            self._waiting = self._loop.call_later(_FAREWELL_SECONDS, self._end)
         else:
             self._transport.abort()
 
@@ -42,4 +49,10 @@ class PromptCloseProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection."""
-        super().connection_made(_PromptTransport(transport, self.loop))  # type: ignore[arg-type]
+        self._prompt = _PromptTransport(transport, self.loop)
+        super().connection_made(self._prompt)  # type: ignore[arg-type]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take note that a connection is gone."""
+        self._prompt.ended()
+        super().connection_lost(exc)

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
 import uvicorn
 
 from clf_sdk._server_process import ServerProcess
+from clf_server._certificate_files import make_certificates
 from clf_server._middleware import Receive, Scope, Send
 from clf_server._prompt_close import _FAREWELL_SECONDS, PromptCloseProtocol
 
@@ -37,8 +41,12 @@ def test_idle_client_does_not_hold_up_a_stop(make_server: Callable[..., ServerPr
         each.close()
 
 
-def test_slow_client_reads_its_whole_answer() -> None:
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_slow_client_reads_its_whole_answer(
+    tmp_path: Path, loop: Literal["asyncio", "uvloop"]
+) -> None:
     size = 16 << 20
+    make_certificates(tmp_path, name="clinic", hosts=["127.0.0.1"])
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
@@ -48,17 +56,29 @@ def test_slow_client_reads_its_whole_answer() -> None:
 
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(
-        uvicorn.Config(app, http=PromptCloseProtocol, ws="none", log_config=None, lifespan="off")
+        uvicorn.Config(
+            app,
+            http=PromptCloseProtocol,
+            loop=loop,
+            ws="none",
+            log_config=None,
+            lifespan="off",
+            ssl_certfile=tmp_path / "server.pem",
+            ssl_keyfile=tmp_path / "server.key",
+        )
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
-    try:
-        client = http.client.HTTPConnection("127.0.0.1", listener.getsockname()[1])
-        client.request("GET", "/", headers={"Connection": "close"})
-        answer = client.getresponse()
-        time.sleep(4 * _FAREWELL_SECONDS)
-        assert len(answer.read()) == size
-        client.close()
-    finally:
-        server.should_exit = True
-        thread.join()
+    context = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+    port = listener.getsockname()[1]
+    with contextlib.closing(
+        http.client.HTTPSConnection("127.0.0.1", port, context=context)
+    ) as client:
+        try:
+            client.request("GET", "/", headers={"Connection": "close"})
+            answer = client.getresponse()
+            time.sleep(4 * _FAREWELL_SECONDS)
+            assert len(answer.read()) == size
+        finally:
+            server.should_exit = True
+            thread.join()
