@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # JupyterLab starts for root, as in containers, only when it is told to; and it lists no extensions of others.
 LAB_OPTIONS := --LabApp.extension_manager=readonly $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: demo test test-browser test-replicas test-stops test-containers lint format bench notebooks notebooks-pair docs clean
+.PHONY: demo test test-pages test-browser test-replicas test-stops test-containers lint format bench notebooks notebooks-pair docs clean
 
 $(STAMP): pyproject.toml requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "CLF needs Python 3.11 or later; set PYTHON=/path/to/python3.11")'
@@ -30,7 +30,11 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --ignore tests/browser
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --ignore tests/browser -m "not whole"
+
+# Notebooks, pages and benchmarks, each from beginning to end.
+test-pages: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --ignore tests/browser -m whole
 
 test-browser: $(STAMP)
 	$(BIN)/python -m pytest tests/browser

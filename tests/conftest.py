@@ -45,6 +45,10 @@ def pytest_configure(config: pytest.Config) -> None:
     collect_rarely()
     config.addinivalue_line(
         "markers",
+        "whole: runs a notebook, a page or a benchmark from beginning to end (make test-pages)",
+    )
+    config.addinivalue_line(
+        "markers",
         "embedded(why): about one server that keeps all in its directory, not about replicas",
     )
     config.addinivalue_line(

@@ -13,6 +13,7 @@ from clf_testing._console_page import read_steps, run_page
 PAGES = sorted((Path(__file__).parents[2] / "docs" / "howto").glob("*.md"))
 
 
+@pytest.mark.whole
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_page_is_what_happens(page: Path, tmp_path: Path) -> None:

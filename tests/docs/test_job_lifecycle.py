@@ -31,6 +31,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.whole
 @pytest.mark.timeout(600)
 def test_page_is_what_happens(tmp_path: Path, environment: dict[str, str]) -> None:
     ports: dict[str, str] = {}

@@ -125,6 +125,7 @@ def test_every_line_is_run_or_says_why_not() -> None:
     assert [line.partition("(")[0] for line in unrun] == ["clinic = clf.connect"]  # run below
 
 
+@pytest.mark.whole
 def test_page_of_commands_runs_from_the_first_to_the_last(
     files: Path, server: ServerProcess, simulation: Simulation
 ) -> None:
@@ -185,6 +186,7 @@ def _connect(line: str, *, anchor: Path) -> None:
     clinic.close()
 
 
+@pytest.mark.whole
 def test_guide_of_operations_runs_from_the_first_line_to_the_last(folder: Path) -> None:
     page = Page({"/srv/clf": str(folder / "srv"), "DIR": str(folder / "moved")}, {})
     (folder / "srv").mkdir()
@@ -195,6 +197,7 @@ def test_guide_of_operations_runs_from_the_first_line_to_the_last(folder: Path) 
         assert (folder / name / "clf_server.conf").exists()
 
 
+@pytest.mark.whole
 def test_lines_about_replicas_run_on_a_real_database_and_store(
     folder: Path, make_shared: Callable[[], dict[str, str]]
 ) -> None:

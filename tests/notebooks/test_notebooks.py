@@ -86,6 +86,7 @@ def _shown(notebook: Any, kind: str) -> list[str]:
     ]
 
 
+@pytest.mark.whole
 @pytest.mark.usefixtures("_kernel_home")
 @pytest.mark.parametrize("source", ALONE, ids=lambda path: path.stem)
 def test_notebook_runs_from_a_clean_kernel(source: Path, tmp_path: Path) -> None:
@@ -127,6 +128,7 @@ def side_by_side(tmp_path: Path) -> Iterator[Cluster]:
         yield cluster
 
 
+@pytest.mark.whole
 @pytest.mark.skipif(
     shutil.which("chromium") is not None,
     reason="tests/browser runs these two, with clicks for the owner",
