@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Literal, NoReturn, TypeAlias
+from typing import Literal, NoReturn, TypeAlias, get_args
 
 import pyarrow as pa
 
@@ -36,15 +36,7 @@ Rule: TypeAlias = Literal[
     "output_rows",
     "output_bytes",
 ]
-_ORDER: tuple[Rule, ...] = (
-    "smallest_group",
-    "complementary",
-    "dominance",
-    "round_counts",
-    "privacy_budget",
-    "output_rows",
-    "output_bytes",
-)
+_ORDER: tuple[Rule, ...] = get_args(Rule)
 
 
 class Disclosure:
