@@ -29,8 +29,9 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# More workers than cores: many tests wait for processes that they start.
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --ignore tests/browser -m "not whole"
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --ignore tests/browser -m "not whole"
 
 # Notebooks, pages and benchmarks, each from beginning to end.
 test-pages: $(STAMP)

@@ -144,6 +144,7 @@ def _check(
             yield (whole - without).total() + (without - whole).total(), contribution.rows
 
 
+@pytest.mark.timeout(600)
 @settings(deadline=None, max_examples=150)
 @given(
     tree=trees(),
