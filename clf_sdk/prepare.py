@@ -7,11 +7,9 @@ where it runs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import ValidationError
-
-from clf_sdk.errors import InvalidJob
+from clf_sdk._made import made as _made
 from clf_sdk.expressions import Expression
 from clf_sdk.protocol import (
     BinStep,
@@ -25,15 +23,6 @@ from clf_sdk.protocol import (
 )
 
 __all__ = ["bin", "derive", "filter", "impute", "one_hot", "select", "split", "standardise"]
-
-
-def _made(model: Any, /, **fields: Any) -> Any:
-    try:
-        return model(**fields)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InvalidJob(f"{place or fields['kind']}: {first['msg']}") from None
 
 
 def _listed(columns: str | Sequence[str]) -> list[str]:

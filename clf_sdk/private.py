@@ -7,11 +7,8 @@ and categories are what the analyst expects; nothing of them is taken from the d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from pydantic import ValidationError
-
-from clf_sdk.errors import InvalidJob
+from clf_sdk._made import made as _made
 from clf_sdk.operations._private_statistics import (
     PrivateCount,
     PrivateHistogram,
@@ -20,15 +17,6 @@ from clf_sdk.operations._private_statistics import (
 )
 
 __all__ = ["count", "histogram", "mean", "sum"]
-
-
-def _made(model: Any, /, **fields: Any) -> Any:
-    try:
-        return model(**fields)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InvalidJob(f"{place or fields['kind']}: {first['msg']}") from None
 
 
 def count(name: str = "count", *, epsilon: float, column: str | None = None) -> PrivateCount:

@@ -134,12 +134,13 @@ def init(
     )
     click.echo(f"server identity  {made.server}")
     click.echo(f"owner profile    {made.owner_profile}   (keep it secret: it holds a token)")
-    with Administration(made.directory) as administration:
-        for label, identity in people.items():
-            administration.add_analyst(identity, label=label)
-            profile = administration.create_token("analyst", analyst=label, days=TOKEN_DAYS)
-            click.echo(f"analyst          {label}  {identity.fingerprint}  {profile}")
-    if not people:
+    if people:
+        with Administration(made.directory) as administration:
+            for label, identity in people.items():
+                administration.add_analyst(identity, label=label)
+                profile = administration.create_token("analyst", analyst=label, days=TOKEN_DAYS)
+                click.echo(f"analyst          {label}  {identity.fingerprint}  {profile}")
+    else:
         click.echo(f"add an analyst   clf server analyst add {made.directory} FILE --label NAME")
     click.echo(f"start it with    clf server run {made.directory}")
 
