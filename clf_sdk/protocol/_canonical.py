@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterable
 from typing import Any, NoReturn, TypeAlias
 
 import rfc8785
@@ -28,14 +29,22 @@ def _is_plain(value: Json) -> bool:
     """
     kind = type(value)
     if kind is dict:
-        return all(type(key) is str and key.isascii() for key in value) and all(  # type: ignore[union-attr]
-            map(_is_plain, value.values())  # type: ignore[union-attr]
-        )
-    if kind is list:
-        return all(map(_is_plain, value))  # type: ignore[arg-type]
-    if kind is int:
-        return -_MOST_INTEGER <= value <= _MOST_INTEGER  # type: ignore[operator]
-    return kind is str or kind is bool or value is None
+        keys: dict[str, Json] = value  # type: ignore[assignment]
+        return all(type(key) is str and key.isascii() for key in keys) and _are_plain(keys.values())
+    return _are_plain(value if kind is list else [value])  # type: ignore[arg-type]
+
+
+def _are_plain(values: Iterable[Json]) -> bool:
+    for value in values:
+        kind = type(value)
+        if kind is str or kind is bool or value is None:
+            continue
+        if kind is int:
+            if not -_MOST_INTEGER <= value <= _MOST_INTEGER:  # type: ignore[operator]
+                return False
+        elif (kind is not dict and kind is not list) or not _is_plain(value):
+            return False
+    return True
 
 
 def canonical_json(value: Json) -> bytes:

@@ -1,4 +1,4 @@
-"""Cobblestone-256 with the contexts of docs/protocol.md §4 and §10."""
+"""Cobblestone-256, for what is small, with the contexts of docs/protocol.md §4.3 and §10."""
 
 from __future__ import annotations
 
@@ -9,23 +9,9 @@ from cryptography.utils import Buffer
 from clf_sdk.errors import SealBroken
 from clf_sdk.protocol import canonical_json
 
-HEADER_BYTES = 56
-CHUNK_BYTES = 16_384
-TAG_BYTES = 16
-
-
-def segment_context(table: str, version_id: str, column: str, row_group: int) -> bytes:
-    """Return what the ciphertext of one column of one row group is bound to."""
-    return canonical_json(
-        {
-            "clf": 1,
-            "type": "segment",
-            "table": table,
-            "version": version_id,
-            "column": column,
-            "row_group": row_group,
-        }
-    )
+_HEADER_BYTES = 56
+_CHUNK_BYTES = 16_384
+_TAG_BYTES = 16
 
 
 def manifest_context(table: str, version_id: str) -> bytes:
@@ -40,7 +26,7 @@ def document_context(output: str, version_id: str) -> bytes:
 
 def sealed_size(plaintext_bytes: int) -> int:
     """Ciphertext size: header, and a tag for every started chunk (the last may be empty)."""
-    return HEADER_BYTES + plaintext_bytes + TAG_BYTES * (plaintext_bytes // CHUNK_BYTES + 1)
+    return _HEADER_BYTES + plaintext_bytes + _TAG_BYTES * (plaintext_bytes // _CHUNK_BYTES + 1)
 
 
 def plaintext_size(sealed_bytes: int) -> int:
@@ -51,8 +37,8 @@ def plaintext_size(sealed_bytes: int) -> int:
     SealBroken
         No plaintext has a ciphertext of this size.
     """
-    body = sealed_bytes - HEADER_BYTES
-    size = body - TAG_BYTES * -(-body // (CHUNK_BYTES + TAG_BYTES))
+    body = sealed_bytes - _HEADER_BYTES
+    size = body - _TAG_BYTES * -(-body // (_CHUNK_BYTES + _TAG_BYTES))
     if size < 0 or sealed_size(size) != sealed_bytes:
         raise SealBroken("the ciphertext has an impossible length")
     return size

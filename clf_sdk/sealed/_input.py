@@ -16,7 +16,7 @@ from clf_sdk.sealed._files import from_path
 from clf_sdk.sealed._pandas import from_pandas, is_data_frame
 from clf_sdk.sealed._schema import normalise_schema
 
-TARGET_BYTES = 32 << 20
+TARGET_BYTES = 64 << 20
 
 
 class RecordBatches:

@@ -11,11 +11,12 @@ import pyarrow as pa
 from blake3 import blake3
 
 from clf_sdk.errors import KeyNotGranted, NotFound, SealBroken
+from clf_sdk.sealed._area import PlaintextArea, padded
 from clf_sdk.sealed._batch import batch_of
-from clf_sdk.sealed._cipher import decrypt_into, plaintext_size, segment_context
 from clf_sdk.sealed._dictionaries import unify_dictionaries
 from clf_sdk.sealed._ipc import decode_column
 from clf_sdk.sealed._schema import shown_name
+from clf_sdk.sealed._segment import open_segment_into, segment_context, segment_plaintext_size
 
 if TYPE_CHECKING:
     from cryptography.utils import Buffer
@@ -130,7 +131,16 @@ class RowGroupReader:
         )
         return FetchRange(start, offsets[run[-1] + 1], parts)
 
-    def open(self, row_group: int, column: str, ciphertext: Buffer) -> pa.Array:
+    def area(self, row_group: int, columns: Sequence[str] | None = None) -> PlaintextArea:
+        """Return memory for some columns of a row group, each of which is opened once."""
+        segments = self.manifest.row_groups[row_group].segments
+        chosen = self.columns if columns is None else columns
+        lengths = (segments[self._position(name)][0] for name in chosen)
+        return PlaintextArea(sum(padded(segment_plaintext_size(length)) for length in lengths))
+
+    def open(
+        self, row_group: int, column: str, ciphertext: Buffer, area: PlaintextArea | None = None
+    ) -> pa.Array:
         """Check, decrypt, decode and validate one segment.
 
         Allocates the plaintext and nothing else of its size; the array is a view of it.
@@ -143,6 +153,8 @@ class RowGroupReader:
             Name of the column.
         ciphertext
             Exactly the segment's bytes; any buffer, not kept.
+        area
+            From `area` for this row group; by default one for this column alone.
 
         Raises
         ------
@@ -161,9 +173,10 @@ class RowGroupReader:
             raise SealBroken(
                 f"row group {row_group} of column {shown_name(column)} is not the manifest's"
             )
-        plaintext = pa.allocate_buffer(plaintext_size(length))
+        area = area or self.area(row_group, [column])
+        plaintext = area.buffer(segment_plaintext_size(length))
         context = segment_context(self.manifest.table, self.manifest.version_id, column, row_group)
-        decrypt_into(
+        open_segment_into(
             self._keys[column],
             context,
             sealed,
@@ -187,13 +200,14 @@ def iter_batches(
     schema = reader.schema_of(columns)
     for number, group in enumerate(manifest.row_groups):
         opened: dict[str, pa.Array] = {}
+        area = reader.area(number, schema.names)
         for wanted in reader.ranges(number, schema.names):
             fetched = memoryview(fetch(str(number), wanted.start, wanted.stop)).cast("B")
             if len(fetched) != wanted.stop - wanted.start:
                 raise SealBroken(f"row group {number} is shorter or longer than its manifest says")
             for part in wanted.parts:
                 segment = fetched[part.offset : part.offset + part.length]
-                opened[part.column] = reader.open(number, part.column, segment)
+                opened[part.column] = reader.open(number, part.column, segment, area)
         yield batch_of([opened[name] for name in schema.names], schema, group.rows)
 
 

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import mmap
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from blake3 import blake3
-from cryptography.cobblestone import Cobblestone256Encryptor
 
 from clf_sdk.errors import InvalidInput, TooLarge
 from clf_sdk.keys import derive_column_key, derive_manifest_key
-from clf_sdk.sealed._cipher import CHUNK_BYTES, HEADER_BYTES, TAG_BYTES, segment_context
+from clf_sdk.sealed._area import map_memory
 from clf_sdk.sealed._manifest import MAX_ROWS_PER_GROUP, Manifest, RowGroup, seal_manifest
 from clf_sdk.sealed._schema import normalise_schema
+from clf_sdk.sealed._segment import BLOCK_BYTES, SegmentEncryptor, segment_context
 
 if TYPE_CHECKING:
     from cryptography.utils import Buffer
 
 _IPC = pa.ipc.IpcWriteOptions(compression=None, use_threads=False)
-_SEGMENT_OVERHEAD_BYTES = 4096  # of Arrow's stream and of the cipher, about
-_OVERHEAD_PART = 512  # what tags and padding add, more than that
+_SEGMENT_OVERHEAD_BYTES = 4096  # of Arrow's stream and of the seal, about
 
 
 @dataclass(frozen=True)
@@ -61,13 +59,13 @@ class _Output:
         """Empty it, and make room for so many bytes: to grow is to copy, and to touch new pages."""
         self.position = 0
         if expected > len(self._view):
-            self._view = memoryview(mmap.mmap(-1, expected))
+            self._view = map_memory(expected)
 
     def room(self, size: int) -> memoryview:
         needed = self.position + size
         if needed > len(self._view):
             # Not resized in place: the caller may still hold a view of the old one.
-            grown = memoryview(mmap.mmap(-1, needed + needed // 4))
+            grown = map_memory(needed + needed // 4)
             grown[: self.position] = self._view[: self.position]
             self._view = grown
         return self._view[self.position :]
@@ -87,18 +85,16 @@ class _Segment:
 
     def __init__(self, output: _Output, key: bytes, context: bytes) -> None:
         self._output = output
-        self._encryptor = Cobblestone256Encryptor(key, context)
+        self._encryptor = SegmentEncryptor(key, context)
         self._written = 0
+        output.append(self._encryptor.header)
 
     def write(self, data: Buffer) -> int:
         view = memoryview(data).cast("B")
-        size = len(view)
-        # At most one chunk is held back, and each chunk that comes out has a tag.
-        chunks = size // CHUNK_BYTES + 2
-        room = self._output.room(HEADER_BYTES + chunks * (CHUNK_BYTES + TAG_BYTES))
+        room = self._output.room(len(view) + BLOCK_BYTES)
         self._output.position += self._encryptor.update_into(view, room)
-        self._written += size
-        return size
+        self._written += len(view)
+        return len(view)
 
     def tell(self) -> int:
         return self._written
@@ -193,8 +189,7 @@ class TableSealer:
                 # Two plaintexts under one context: a reader could be given either.
                 raise RuntimeError(f"row group {number} was sealed already")
             self._row_groups[number] = None
-        overhead = _SEGMENT_OVERHEAD_BYTES * batch.num_columns + batch.nbytes // _OVERHEAD_PART
-        output = self._output(batch.nbytes + overhead)
+        output = self._output(batch.nbytes + _SEGMENT_OVERHEAD_BYTES * batch.num_columns)
         segments = tuple(
             self._segment(output, number, i, array) for i, array in enumerate(batch.columns)
         )

@@ -202,7 +202,8 @@ class TablePull:
             numbers.put(number)
         opened: list[dict[str, pa.Array]] = [{} for _ in manifest.row_groups]
         if columns and manifest.row_groups:
-            count = min(_MOST_WORKERS, os.cpu_count() or 1, len(manifest.row_groups))
+            # One more than cores: while one waits for bytes, the others open theirs.
+            count = min(_MOST_WORKERS, (os.cpu_count() or 1) + 1, len(manifest.row_groups))
             self._work(lambda: self._worker(reader, numbers, opened), count)
         if not columns:
             return _rows_only(manifest.rows)
@@ -259,6 +260,7 @@ class TablePull:
     ) -> None:
         """Pull one row group, segment by segment, through one buffer."""
         path = f"/v1/blobs/{self._granted.version_id}/{number}"
+        area = reader.area(number, self._granted.released)
         for wanted in reader.ranges(number, self._granted.released):
             ticket = session.access.blobs.ticket
             response = channel.open_range(path, ticket, wanted.start, wanted.stop)
@@ -271,7 +273,8 @@ class TablePull:
                 with memoryview(buffer) as view:
                     channel.read_into(response, view[:gap])
                     channel.read_into(response, view[: part.length])
-                    opened[part.column] = reader.open(number, part.column, view[: part.length])
+                    sealed = view[: part.length]
+                    opened[part.column] = reader.open(number, part.column, sealed, area)
                 position = part.offset + part.length
             response.read()
             self._count(wanted.stop - wanted.start)

@@ -1,4 +1,4 @@
-"""Write sealed_table.json. Ciphertexts differ at each run: Cobblestone draws a random nonce."""
+"""Write sealed_table.json. Ciphertexts differ at each run: each has a random salt."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ import json
 from pathlib import Path
 
 import pyarrow as pa
-from cryptography.cobblestone import Cobblestone256Decryptor
 
 from clf_sdk.keys import derive_column_key, derive_manifest_key
 from clf_sdk.sealed import TableSealer, as_record_batches
-from clf_sdk.sealed._cipher import manifest_context, segment_context
+from clf_sdk.sealed._cipher import manifest_context
+from clf_sdk.sealed._segment import (
+    open_segment_into,
+    segment_context,
+    segment_plaintext_size,
+)
 
 TABLE = "plans"
 VERSION_ID = "000102030405060708090a0b0c0d0e0f"
@@ -44,8 +48,8 @@ def make() -> dict[str, object]:
             start, stop = group.offsets[position : position + 2]
             context = segment_context(TABLE, VERSION_ID, column, number)
             key = derive_column_key(TABLE_KEY, VERSION_ID, column)
-            decryptor = Cobblestone256Decryptor(key, context)
-            plaintext = decryptor.update(objects[number][start:stop]) + decryptor.finalize()
+            plaintext = memoryview(bytearray(segment_plaintext_size(stop - start)))
+            open_segment_into(key, context, objects[number][start:stop], plaintext, what=column)
             segments.append(
                 {
                     "row_group": number,

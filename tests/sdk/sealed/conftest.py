@@ -6,7 +6,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from cryptography.cobblestone import Cobblestone256Decryptor
 
 from clf_sdk.keys import derive_column_key, derive_manifest_key
 from clf_sdk.sealed import (
@@ -17,7 +16,11 @@ from clf_sdk.sealed import (
     open_manifest,
     open_table,
 )
-from clf_sdk.sealed._cipher import segment_context
+from clf_sdk.sealed._segment import (
+    open_segment_into,
+    segment_context,
+    segment_plaintext_size,
+)
 
 TABLE_KEY = bytes(range(32))
 VERSION_ID = "0123456789abcdef" * 2
@@ -75,8 +78,10 @@ class Sealed:
         for number in range(len(self.manifest.row_groups)):
             for name, key in self.keys().items():
                 context = segment_context(self.table, self.version_id, name, number)
-                decryptor = Cobblestone256Decryptor(key, context)
-                found.append(decryptor.update(self.segment(number, name)) + decryptor.finalize())
+                segment = self.segment(number, name)
+                plaintext = bytearray(segment_plaintext_size(len(segment)))
+                open_segment_into(key, context, segment, memoryview(plaintext), what=name)
+                found.append(bytes(plaintext))
         return found
 
 

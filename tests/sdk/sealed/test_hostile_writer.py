@@ -8,12 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from blake3 import blake3
-from cryptography.cobblestone import Cobblestone256Encryptor
 
 from clf_sdk.errors import SealBroken
 from clf_sdk.keys import derive_column_key
 from clf_sdk.sealed import Manifest, RowGroup, RowGroupReader
-from clf_sdk.sealed._cipher import segment_context
+from clf_sdk.sealed._segment import BLOCK_BYTES, SegmentEncryptor, segment_context
 
 KEY, VERSION_ID = bytes(32), "ab" * 16
 
@@ -33,8 +32,10 @@ def _batch(column: Any, name: str = "a") -> pa.RecordBatch:
 
 def _open(plaintext: bytes, type_: pa.DataType, rows: int) -> pa.Array:
     key = derive_column_key(KEY, VERSION_ID, "a")
-    encryptor = Cobblestone256Encryptor(key, segment_context("t", VERSION_ID, "a", 0))
-    segment = encryptor.update(plaintext) + encryptor.finalize()
+    encryptor = SegmentEncryptor(key, segment_context("t", VERSION_ID, "a", 0))
+    sealed = bytearray(len(plaintext) + BLOCK_BYTES)
+    count = encryptor.update_into(memoryview(plaintext), memoryview(sealed))
+    segment = encryptor.header + bytes(sealed[:count]) + encryptor.finalize()
     group = RowGroup(rows, len(segment), ((len(segment), blake3(segment).hexdigest()),))
     message = pa.schema([("a", type_)]).serialize().to_pybytes()
     manifest = Manifest("t", VERSION_ID, message, rows, (group,))

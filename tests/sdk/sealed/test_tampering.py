@@ -15,7 +15,8 @@ from cryptography.cobblestone import Cobblestone256Encryptor
 from clf_sdk.errors import FormatTooNew, KeyNotGranted, Malformed, NotFound, SealBroken
 from clf_sdk.protocol import canonical_json
 from clf_sdk.sealed import Manifest, RowGroupReader, open_table
-from clf_sdk.sealed._cipher import manifest_context, segment_context
+from clf_sdk.sealed._cipher import manifest_context
+from clf_sdk.sealed._segment import segment_context
 
 TABLE = pa.table({"a": [1, 2, 3, 4], "b": ["w", "x", "y", "z"], "c": [1.5, None, 2.5, 3.5]})
 
