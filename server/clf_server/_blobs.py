@@ -22,6 +22,7 @@ from clf_sdk.errors import (
     TicketRefused,
     TransportError,
 )
+from clf_server._intake import INTAKE
 from clf_server._middleware import Receive, Scope, Send
 from clf_server._problems import problem_response
 from clf_server._sendfile import EXTENSION
@@ -186,7 +187,7 @@ class UploadEndpoint:
                 request.path_params["upload"],
                 name,
                 ticket=ticket_secret(request),
-                chunks=request.stream(),
+                body=request.scope.get("extensions", {}).get(INTAKE) or request.stream(),
             )
         except ClfError as error:
             return problem_response(error, _request_id(request))

@@ -14,11 +14,14 @@ from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
+import structlog
 from pyarrow import fs
 
-from clf_sdk.errors import Conflict, NotFound, StorageFull, StorageUnavailable
+from clf_sdk.errors import ClfError, Conflict, NotFound, StorageFull, StorageUnavailable
 
+_LOG = structlog.get_logger("clf_server")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_SYNC_BYTES = 16 << 20  # the disk begins with that much, and has less to do in the end
 _ORPHAN_SECONDS = 3600
 """How long nothing must have been added to a version that nobody knows, in a store that others use.
 
@@ -55,6 +58,7 @@ class ObjectStore:
     def __init__(self, files: fs.FileSystem, *, root: Path | None) -> None:
         self._files = files
         self._root = root
+        self._reclaim = ThreadPoolExecutor(1, thread_name_prefix="reclaim")
 
     @classmethod
     def local(cls, root: Path) -> Self:
@@ -135,6 +139,19 @@ class ObjectStore:
             if self._files.get_file_info(version_id).type != fs.FileType.NotFound:
                 self._files.delete_dir(version_id)
 
+    def delete_soon(self, version_id: str) -> None:
+        """Delete all objects of a version in the background: a large file takes its time.
+
+        What is left when that fails is swept at the next start.
+        """
+        self._reclaim.submit(self._try_delete, version_id)
+
+    def _try_delete(self, version_id: str) -> None:
+        try:
+            self.delete(version_id)
+        except (OSError, ClfError) as error:
+            _LOG.warning("not_deleted", version=version_id, reason=type(error).__name__)
+
     def versions(self) -> list[str]:
         """Return the ids of all versions of which there are objects."""
         return [info.base_name for info in self._list("")]
@@ -203,6 +220,10 @@ class ObjectWriter:
         except OSError as error:
             raise _explain(error) from error
 
+    def _sync_soon(self, name: str) -> None:
+        if self._folder is not None:
+            self._syncs.append(self._executor.submit(_sync, self._folder / name))
+
     @contextlib.contextmanager
     def object(self, name: str) -> Iterator[Callable[[Iterable[Any]], None]]:
         """Write one object in pieces; a block that fails leaves none.
@@ -223,10 +244,17 @@ class ObjectWriter:
         with _explained():
             stream = self._files.open_output_stream(path)
 
+        unsynced = 0
+
         def write(pieces: Iterable[Any]) -> None:
+            nonlocal unsynced
             with _explained():
                 for piece in pieces:
                     stream.write(piece)
+                    unsynced += len(piece)
+            if unsynced >= _SYNC_BYTES:
+                unsynced = 0
+                self._sync_soon(name)
 
         try:
             try:
@@ -239,8 +267,7 @@ class ObjectWriter:
             with contextlib.suppress(*(() if self._folder else (OSError,))):
                 self._files.delete_file(path)
             raise
-        if self._folder is not None:
-            self._syncs.append(self._executor.submit(_sync, self._folder / name))
+        self._sync_soon(name)
 
     def write(self, name: str, data: Any) -> None:
         """Write one object at once.

@@ -65,7 +65,7 @@ class SendfileProtocol(HttpToolsProtocol):
             more = message.get("more_body", False)
             await send({"type": "http.response.body", "body": _Sent(count), "more_body": more})
 
-        scope["extensions"] = {EXTENSION: {}}
+        scope.setdefault("extensions", {})[EXTENSION] = {}
         await self._application(scope, receive, extended)
 
     async def _send_file(self, file: int, offset: int, count: int) -> None:

@@ -19,11 +19,11 @@ import uvloop
 from clf_sdk._collector import keep_loaded
 from clf_sdk.errors import ConfigurationError
 from clf_server._app import create_apps
+from clf_server._intake import IntakeProtocol
 from clf_server._logging import configure_logging
 from clf_server._maintenance import maintain_forever
 from clf_server._metrics import metrics_app
 from clf_server._prompt_close import PromptCloseProtocol
-from clf_server._sendfile import SendfileProtocol
 from clf_server._state import ServerState, load_state
 
 _LOG = structlog.get_logger("clf_server")
@@ -83,7 +83,7 @@ async def _serve(state: ServerState) -> None:
     context.num_tickets = 0  # a session of TLS is never resumed
     listeners = [(control, _listen(config.host, config.port))]
     if config.blob_port is not None:
-        data = _Server(uvicorn.Config(data_app, **common | {"http": SendfileProtocol}))
+        data = _Server(uvicorn.Config(data_app, **common | {"http": IntakeProtocol}))
         listeners.append((data, _listen(config.host, config.blob_port)))
 
     if config.metrics_port is not None:

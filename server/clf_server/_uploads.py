@@ -41,6 +41,7 @@ from clf_sdk.protocol import (
 from clf_sdk.sealed import Manifest, describe_schema, normalise_schema
 from clf_server._access import Principal
 from clf_server._budgets import find_spent
+from clf_server._intake import DirectBody
 from clf_server._metadata import StoredTable, Version, overtaken
 from clf_server._objects import ObjectWriter
 from clf_server._policies import Policies, check_policy
@@ -156,7 +157,7 @@ class Uploads:
     # -- 2. objects ----------------------------------------------------------------------------
 
     async def receive(
-        self, upload: str, name: str, *, ticket: str, chunks: AsyncIterable[bytes]
+        self, upload: str, name: str, *, ticket: str, body: DirectBody | AsyncIterable[bytes]
     ) -> None:
         """Store one sealed object while it arrives.
 
@@ -177,7 +178,7 @@ class Uploads:
         left_bytes = self._state.config.max_upload_bytes - so_far
         size: int | None = None
         try:
-            size = await self._store(self._writer(version_id), name, left_bytes, chunks)
+            size = await self._store(self._writer(version_id), name, left_bytes, body)
             self._state.metrics.received(size)
         finally:
             await self._note(self._ledger.end, upload, name, size)
@@ -193,21 +194,30 @@ class Uploads:
         asyncio.get_running_loop().run_in_executor(None, self._expire)
 
     async def _store(
-        self, writer: ObjectWriter, name: str, left_bytes: int, chunks: AsyncIterable[bytes]
+        self,
+        writer: ObjectWriter,
+        name: str,
+        left_bytes: int,
+        body: DirectBody | AsyncIterable[bytes],
     ) -> int:
         """Write a request's body in pieces that are worth a thread; return its size."""
+        if isinstance(body, DirectBody):
+            _check_size(body.size, left_bytes)
         async with AsyncExitStack() as stack:
             opening = writer.object(name)
             if self._state.objects.remote:
                 write = await stack.enter_async_context(contextmanager_in_threadpool(opening))
             else:
                 write = stack.enter_context(opening)
+            if isinstance(body, DirectBody):
+                await body.into(write)
+                return body.size
             loop = asyncio.get_running_loop()
             pieces: list[bytes] = []
             size = total = 0
             try:
                 async with asyncio.timeout(STALL_SECONDS) as deadline:
-                    async for chunk in chunks:
+                    async for chunk in body:
                         pieces.append(chunk)
                         size += len(chunk)
                         if size >= _PIECE_BYTES:
@@ -342,7 +352,7 @@ class Uploads:
             raise
         state.tickets.revoke(gone)
         for version_id in gone:
-            state.objects.delete(version_id)
+            state.objects.delete_soon(version_id)
         return self.describe(state.metadata.table(stored.table_name))
 
     def _check_mock(self, stored: Version, manifest: Manifest, sizes: dict[str, int]) -> None:
