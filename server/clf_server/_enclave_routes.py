@@ -25,7 +25,7 @@ from clf_server._policies import Policies
 from clf_server._results import Results
 from clf_server._routing import BINARY_BODY, ObjectName, StrictRoute, json_response
 from clf_server._session_audit import describe_refused
-from clf_server._sessions import challenge, open_session
+from clf_server._sessions import challenge, challenge_at_once, open_session
 from clf_server._state import ServerState
 from clf_server._vault import Vault
 
@@ -42,9 +42,13 @@ def enclave_router(
     """Return the routes that need no token, because the enclave proves itself."""
     router = APIRouter(route_class=StrictRoute, tags=["enclave"])
 
-    def post_challenge(body: ChallengeRequest | None = None) -> Response:
+    async def post_challenge(body: ChallengeRequest | None = None) -> Response:
         """Give out a nonce (step 1)."""
-        return json_response(challenge(state, None if body is None else body.server))
+        server = None if body is None else body.server
+        made = challenge_at_once(state, server)
+        if made is None:
+            made = await run_in_threadpool(challenge, state, server)
+        return json_response(made)
 
     def post_session(body: SessionRequest) -> Response:
         """Verify evidence, and answer with sealed keys and tickets (steps 5 to 9)."""

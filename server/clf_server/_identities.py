@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -55,6 +56,7 @@ class Identities:
         self.metadata = metadata
         self._directory = directory
         self._loaded: dict[str, SigningKey] = {}
+        self._lately: tuple[int, dict[str, SigningKey]] = (0, {})
         self._lock = threading.Lock()
 
     def path(self, stored: StoredIdentity) -> Path:
@@ -91,11 +93,21 @@ class Identities:
         with self.metadata.reading() as connection:
             return self.present(connection)
 
-    def offered(self, *, now: int) -> dict[str, SigningKey]:
+    def offered(
+        self, *, now: int, connection: sa.Connection | None = None
+    ) -> dict[str, SigningKey]:
         """Return the keys of all identities under which sessions may be opened, by server id."""
-        with self.metadata.reading() as connection:
-            stored = self.all(connection)
-        return {each.server: self._load(each.file) for each in stored if _is_offered(each, now)}
+        within = self.metadata.reading() if connection is None else nullcontext(connection)
+        with within as opened:
+            stored = self.all(opened)
+        found = {each.server: self._load(each.file) for each in stored if _is_offered(each, now)}
+        self._lately = (now, found)
+        return found
+
+    def offered_lately(self, server: str | None, *, now: int) -> SigningKey | None:
+        """Return a key that was offered in the same second; for what is checked again later."""
+        second, found = self._lately
+        return found.get(server or "") if second == now else None
 
     def known(self) -> frozenset[str]:
         """Return the server ids of all identities that this server has or had."""
@@ -145,6 +157,7 @@ class Identities:
         """Note that the key of an identity was destroyed; one that was never used is forgotten."""
         with self._lock:
             self._loaded.pop(stored.file, None)
+            self._lately = (0, {})
         if stored.state == "made":
             connection.execute(sa.delete(_identities).where(_identities.c.server == stored.server))
         else:

@@ -37,6 +37,6 @@ def configure_logging() -> None:
     logging.captureWarnings(capture=True)
     structlog.configure(
         processors=[*_SHARED, structlog.processors.JSONRenderer()],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )

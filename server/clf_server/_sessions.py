@@ -6,6 +6,8 @@ import secrets
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+import sqlalchemy as sa
+
 from clf_sdk import Policy
 from clf_sdk.attestation import (
     Binding,
@@ -62,7 +64,21 @@ class Opened:
 def challenge(state: ServerState, server: str | None = None) -> Challenge:
     """Step 1: give out a nonce, under the identity that the job pins, if it is offered."""
     offered = state.identities.offered(now=state.now())
-    identity = offered.get(server or "") or state.identity
+    return _challenge(state, offered.get(server or "") or state.identity)
+
+
+def challenge_at_once(state: ServerState, server: str | None) -> Challenge | None:
+    """Do the same from memory; None when that asks the database.
+
+    An identity that ends within this second still gets a nonce, and no session (step 6).
+    """
+    if state.metadata.shared:
+        return None
+    identity = state.identities.offered_lately(server, now=state.now())
+    return None if identity is None else _challenge(state, identity)
+
+
+def _challenge(state: ServerState, identity: SigningKey) -> Challenge:
     return Challenge(
         nonce=state.nonces.issue(),
         server=server_id(identity.public_bytes),
@@ -71,9 +87,12 @@ def challenge(state: ServerState, server: str | None = None) -> Challenge:
     )
 
 
-def _check_binding(state: ServerState, binding: Binding, job_digest: str) -> SigningKey:
+def _check_binding(
+    state: ServerState, binding: Binding, job_digest: str, connection: sa.Connection
+) -> SigningKey:
     """Return the identity that the binding names."""
-    identity = state.identities.offered(now=state.now()).get(binding.server)
+    offered = state.identities.offered(now=state.now(), connection=connection)
+    identity = offered.get(binding.server)
     if identity is None:
         raise BindingMismatch(
             "the evidence was made for another server",
@@ -172,16 +191,16 @@ def open_session(
     # 5. The nonce is used up, whatever follows.
     state.nonces.consume(binding.nonce)
 
-    # 6. The binding names this server and the enclosed job, and its key is usable.
-    identity = _check_binding(state, binding, job_digest)
-    recipient = PublicKey.from_document(binding.hpke)
-
-    # 7. The quote holds under the enclave rule of each table that the job asks for.
-    entries = [entry for entry in job.inputs if entry.server == binding.server]
-    if not entries:
-        raise BindingMismatch("the job asks nothing of this server")
-    cost = job_cost(job)
     with state.metadata.reading() as connection:
+        # 6. The binding names this server and the enclosed job, and its key is usable.
+        identity = _check_binding(state, binding, job_digest, connection)
+        recipient = PublicKey.from_document(binding.hpke)
+
+        # 7. The quote holds under the enclave rule of each table that the job asks for.
+        entries = [entry for entry in job.inputs if entry.server == binding.server]
+        if not entries:
+            raise BindingMismatch("the job asks nothing of this server")
+        cost = job_cost(job)
         tables = [state.metadata.table(entry.table, connection) for entry in entries]
         standing = find_standing(connection, job=job_digest, run=binding.run)
         spent = {entry.table: find_spent(connection, entry.table) for entry in entries if cost}
