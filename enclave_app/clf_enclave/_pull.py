@@ -273,8 +273,9 @@ class TablePull:
                 with memoryview(buffer) as view:
                     channel.read_into(response, view[:gap])
                     channel.read_into(response, view[: part.length])
-                    sealed = view[: part.length]
-                    opened[part.column] = reader.open(number, part.column, sealed, area)
+                    opened[part.column] = reader.open(
+                        number, part.column, view[: part.length], area
+                    )
                 position = part.offset + part.length
             response.read()
             self._count(wanted.stop - wanted.start)

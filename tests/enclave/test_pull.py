@@ -147,7 +147,7 @@ def test_swapped_segments_are_seals_broken(
 @pytest.fixture(scope="module")
 def long() -> pa.Table:
     """Two row groups of one size."""
-    values = np.random.default_rng(1).standard_normal(4 << 20)
+    values = np.random.default_rng(1).standard_normal(8 << 20)
     return pa.table({"id": values, "x": values[::-1]})
 
 
