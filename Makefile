@@ -12,8 +12,8 @@ LAB_OPTIONS := --LabApp.extension_manager=readonly $(if $(filter 0,$(shell id -u
 $(STAMP): pyproject.toml requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "CLF needs Python 3.11 or later; set PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv --clear .venv
-	@# What is never imported needs no byte code: Python writes the rest when it first runs.
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.txt
+	@# The file is complete, so nothing is resolved; what is never imported needs no byte code: Python writes the rest.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $@
 

@@ -160,6 +160,8 @@ class RowGroupReader:
         ------
         SealBroken
             Not the segment that the manifest names, or not one column of the right type and length.
+        TooLarge
+            There is no memory for the plaintext.
         KeyNotGranted
             The column's key was not released.
         """

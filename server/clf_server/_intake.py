@@ -7,6 +7,7 @@ reads large pieces into one buffer: three copies and most of the interpreter's w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import time
@@ -16,9 +17,10 @@ from typing import Any, TypeAlias, cast
 
 import httptools
 from starlette.requests import ClientDisconnect
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from clf_sdk.errors import ClfError, DeadlineExceeded
-from clf_server._middleware import Receive, Scope, Send
+from clf_server._middleware import Scope
 from clf_server._sendfile import SendfileProtocol
 from clf_server._upload_ledger import STALL_SECONDS
 
@@ -26,7 +28,7 @@ INTAKE = "clf.intake"
 _LEAST_BYTES = 256 << 10  # what is smaller has mostly come with its head
 _BUFFER_BYTES = 1 << 20
 _PROGRESS_BYTES = 2 << 20  # so much must come in each `STALL_SECONDS`
-_MOST_THREADS = 32
+MOST_THREADS = 32
 
 Write: TypeAlias = Callable[[Iterable[Any]], None]
 
@@ -40,9 +42,9 @@ class DirectBody:
         Its length in bytes.
     """
 
-    def __init__(self, protocol: IntakeProtocol, scope: Scope, size: int) -> None:
+    def __init__(self, protocol: IntakeProtocol, cycle: RequestResponseCycle, size: int) -> None:
         self._protocol = protocol
-        self._scope = scope
+        self._cycle = cycle
         self.size = size
 
     async def into(self, write: Write) -> None:
@@ -58,64 +60,85 @@ class DirectBody:
         DeadlineExceeded
             Nothing arrived for two minutes.
         """
-        await self._protocol.take_body(self._scope, self.size, write)
+        await self._protocol.take_body(self._cycle, self.size, write)
 
 
 class IntakeProtocol(SendfileProtocol):
     """uvicorn's HTTP protocol for connections without TLS, with the extensions of both ways."""
 
-    _pool = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="intake")
+    _pool = ThreadPoolExecutor(2 * MOST_THREADS, thread_name_prefix="intake")
+    _running = 0  # in all connections; only the event loop changes it
 
     def on_headers_complete(self) -> None:
         """Leave a large body in the socket until somebody asks for it."""
+        if self.parser.should_upgrade():
+            # The parser would take the body of such a request for the next one.
+            raise ValueError("this listener speaks HTTP/1.1 and nothing else")
         super().on_headers_complete()
-        if self._size_of_body(cast("Scope", self.scope)) is not None:
+        size = self._size_of_body()
+        # Slow senders may keep all threads; whoever comes then goes through the event loop.
+        if size is not None and IntakeProtocol._running < MOST_THREADS:
+            scope = cast("Scope", self.scope)
+            scope["extensions"] = {INTAKE: DirectBody(self, self.cycle, size)}
             self.flow.pause_reading()
 
-    def _size_of_body(self, scope: Scope) -> int | None:
-        """Length of a body that can be taken directly."""
-        headers = dict(scope["headers"])
+    def _size_of_body(self) -> int | None:
+        """Length of a body that is worth a thread, and that the parser knows beforehand."""
+        headers = dict(self.headers)
         size = headers.get(b"content-length", b"")
-        if scope["method"] != "PUT" or self.expect_100_continue or b"transfer-encoding" in headers:
+        if (
+            self.scope["method"] != "PUT"
+            or self.expect_100_continue
+            or b"transfer-encoding" in headers
+            or not size.isdigit()
+        ):
             return None
-        return int(size) if size.isdigit() and int(size) >= _LEAST_BYTES else None
+        return int(size) if int(size) >= _LEAST_BYTES else None
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        size = self._size_of_body(scope)
-        if size is not None:
-            scope["extensions"] = {INTAKE: DirectBody(self, scope, size)}
-        await super()._serve(scope, receive, send)
-
-    async def take_body(self, scope: Scope, size: int, write: Write) -> None:
+    async def take_body(self, cycle: RequestResponseCycle, size: int, write: Write) -> None:
         """See `DirectBody.into`."""
-        cycle = self.cycle
-        if cycle.scope is not scope or self.transport.is_closing():
+        if cycle.disconnected or self.transport.is_closing():
             raise ClientDisconnect
         self.flow.pause_reading()
         early, cycle.body = bytes(cycle.body), bytearray()
         # A descriptor of our own: the connection may close, and its number be given to another.
         sock = socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno()))
-        running = self.loop.run_in_executor(
-            self._pool, _Intake(sock, size - len(early), write).run, early
-        )
-        keep_alive, cycle.keep_alive = cycle.keep_alive, False
+        intake = _Intake(sock, size - len(early), write)
+        IntakeProtocol._running += 1
         try:
-            await asyncio.shield(running)
-        except asyncio.CancelledError:
-            sock.shutdown(socket.SHUT_RDWR)  # which ends the thread's next read
-            await asyncio.wait([running])
+            failed = await _finish(self.loop.run_in_executor(self._pool, intake.run, early), sock)
+        except BaseException:
+            cycle.keep_alive = False  # nobody knows where the next request begins
             raise
-        except ClfError as error:
-            cycle.keep_alive = keep_alive and not isinstance(error, DeadlineExceeded)
-            raise
-        else:
-            cycle.keep_alive = keep_alive
         finally:
+            IntakeProtocol._running -= 1
             sock.close()
-            # The parser has not seen the body, and would take the next request for it.
-            self.parser = httptools.HttpRequestParser(self)
-            cycle.more_body = False
-            cycle.message_event.set()
+            if len(early) < size and self.parser is not None:
+                # The parser has not seen the rest, and would take the next request for it.
+                self.parser = _new_parser(self)
+                cycle.more_body = False
+                cycle.message_event.set()
+        if failed is not None:
+            raise failed
+
+
+def _new_parser(protocol: IntakeProtocol) -> httptools.HttpRequestParser:
+    parser = httptools.HttpRequestParser(protocol)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+    return parser
+
+
+async def _finish(running: asyncio.Future[ClfError | None], sock: socket.socket) -> ClfError | None:
+    """Wait for a thread; never leave while it may still write."""
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)  # which ends the thread's next read
+        while not running.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
+        raise
 
 
 class _Intake:
@@ -145,8 +168,8 @@ class _Intake:
             raise ClientDisconnect
         return count
 
-    def run(self, early: bytes) -> None:
-        """Write what came with the head, and all that follows."""
+    def run(self, early: bytes) -> ClfError | None:
+        """Write what came with the head, and all that follows; return why writing failed."""
         buffer = memoryview(bytearray(_BUFFER_BYTES))
         failed: ClfError | None = None
         self._due_bytes = self._left
@@ -162,5 +185,4 @@ class _Intake:
             count = self._read(buffer)
             self._left -= count
             piece = buffer[:count]
-        if failed is not None:
-            raise failed
+        return failed

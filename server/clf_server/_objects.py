@@ -59,6 +59,7 @@ class ObjectStore:
         self._files = files
         self._root = root
         self._reclaim = ThreadPoolExecutor(1, thread_name_prefix="reclaim")
+        self._reclaiming: Future[None] | None = None  # the last one
 
     @classmethod
     def local(cls, root: Path) -> Self:
@@ -144,7 +145,12 @@ class ObjectStore:
 
         What is left when that fails is swept at the next start.
         """
-        self._reclaim.submit(self._try_delete, version_id)
+        self._reclaiming = self._reclaim.submit(self._try_delete, version_id)
+
+    def settle(self) -> None:
+        """Wait until the space of what was deleted before is free."""
+        if self._reclaiming is not None:
+            self._reclaiming.result()
 
     def _try_delete(self, version_id: str) -> None:
         try:
@@ -220,9 +226,10 @@ class ObjectWriter:
         except OSError as error:
             raise _explain(error) from error
 
-    def _sync_soon(self, name: str) -> None:
-        if self._folder is not None:
-            self._syncs.append(self._executor.submit(_sync, self._folder / name))
+    def _sync_soon(self, name: str) -> list[Future[None]]:
+        if self._folder is None:
+            return []
+        return [self._executor.submit(_sync, self._folder / name)]
 
     @contextlib.contextmanager
     def object(self, name: str) -> Iterator[Callable[[Iterable[Any]], None]]:
@@ -244,7 +251,7 @@ class ObjectWriter:
         with _explained():
             stream = self._files.open_output_stream(path)
 
-        unsynced = 0
+        unsynced, syncs = 0, list[Future[None]]()
 
         def write(pieces: Iterable[Any]) -> None:
             nonlocal unsynced
@@ -254,7 +261,7 @@ class ObjectWriter:
                     unsynced += len(piece)
             if unsynced >= _SYNC_BYTES:
                 unsynced = 0
-                self._sync_soon(name)
+                syncs.extend(self._sync_soon(name))
 
         try:
             try:
@@ -267,7 +274,7 @@ class ObjectWriter:
             with contextlib.suppress(*(() if self._folder else (OSError,))):
                 self._files.delete_file(path)
             raise
-        self._sync_soon(name)
+        self._syncs += [*syncs, *self._sync_soon(name)]
 
     def write(self, name: str, data: Any) -> None:
         """Write one object at once.

@@ -93,6 +93,7 @@ class Uploads:
             Too many uploads are open.
         """
         self._expire()
+        self._state.objects.settle()
         before = self._state.metadata.find_table(table)
         if before is not None:
             self._policies.check_change(before, policy, widen=widen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import os
@@ -40,6 +41,8 @@ class _Application:
                 status, text = 403, "refused"
             elif path == "/fail":
                 await self._take(scope, receive, fail=True)
+            elif path == "/slow":
+                await asyncio.sleep(0.3)
             elif path == "/take":
                 text = await self._take(scope, receive, fail=False)
         except StorageFull:
@@ -170,6 +173,92 @@ def test_a_body_is_no_request(running: _Running) -> None:
             assert _put(connection, path, body)[0] == status
         connection.request("GET", "/other")
         assert connection.getresponse().read() == b"taken"
+
+
+@pytest.mark.parametrize("path", ["/take", "/refuse"])
+def test_a_request_that_asks_for_another_protocol_is_refused_whole(
+    running: _Running, path: str
+) -> None:
+    """The parser passes over its body, which would be read as requests, or beyond its end."""
+    hidden = b"GET /refuse HTTP/1.1\r\nHost: x\r\n\r\n" * 20_000
+    for protocol in ("h2c", "websocket"):
+        upgrade = ("Connection: upgrade", f"Upgrade: {protocol}")
+        head = _head(path, len(hidden), *upgrade)
+        with running.open() as sock:
+            with contextlib.suppress(OSError):
+                sock.sendall(head + hidden)
+            received = b""
+            with contextlib.suppress(OSError):
+                received = b"".join(iter(lambda: sock.recv(1 << 16), b""))
+        assert received.count(b"HTTP/1.1 ") <= 1
+        assert b" 200 " not in received
+        assert b"refused" not in received
+    assert running.app.bodies == []
+
+
+@pytest.mark.parametrize("cut", [0, 13, 26])
+def test_what_comes_with_the_end_of_a_body_belongs_to_the_next_request(
+    running: _Running, content: bytes, cut: int
+) -> None:
+    """A body that waits behind another request arrives as a whole, and part of a head with it."""
+    body = content[: 256 << 10]
+    following = b"GET /other HTTP/1.1\r\nX-Note: GET /refuse HTTP/1.1\r\nHost: x\r\n\r\n"
+    with running.open() as sock:
+        sock.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n" + _head("/take", len(body)))
+        time.sleep(0.1)
+        sock.sendall(body + following[:cut])
+        time.sleep(0.5)
+        sock.sendall(following[cut:])
+        sock.sendall(b"GET /other HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        received = b"".join(iter(lambda: sock.recv(1 << 16), b""))
+    assert received.count(b"HTTP/1.1 200 OK") == 4
+    assert b"refused" not in received
+    assert running.app.bodies == [body]
+
+
+def test_data_behind_the_last_request_does_not_spoil_its_answer(
+    running: _Running, content: bytes
+) -> None:
+    last = b"GET /other HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with running.open() as sock:
+        sock.sendall(_head("/take", _SIZE) + content)
+        received = b""
+        while not received.endswith(b"directly"):
+            received += sock.recv(1 << 16)
+        sock.sendall(last + last)
+        with contextlib.suppress(OSError):
+            assert sock.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+
+
+def test_slow_senders_leave_the_loop_to_others(
+    running: _Running, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_intake, "MOST_THREADS", 2)
+    with contextlib.ExitStack() as stack:
+        for _ in range(2):
+            slow = stack.enter_context(running.open())
+            running.app.begun.clear()
+            slow.sendall(_head("/take", _SIZE) + content[: 1 << 20])
+            assert running.app.begun.wait(20)
+        with contextlib.closing(running.connect()) as connection:
+            assert _put(connection, "/take", content) == (200, "through the loop")
+
+
+def test_a_failure_of_the_program_ends_the_connection(
+    running: _Running, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left of the body is not read as the next request."""
+
+    def fail(_: Any) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(StorageFull, "__init__", fail)
+    with contextlib.closing(running.connect()) as connection, contextlib.suppress(OSError):
+        connection.request("PUT", "/fail", body=content)
+        response = connection.getresponse()
+        assert response.status == 500
+        assert response.getheader("connection") == "close"
+    assert running.app.bodies == []
 
 
 def test_a_refusal_or_a_full_disk_reaches_who_still_sends(

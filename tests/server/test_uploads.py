@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 import clf_sdk as clf
-from clf_server._objects import ObjectStore
+from clf_server import _objects
+from clf_server._objects import ObjectStore, ObjectWriter
 from clf_testing import LocalServer
 
 
@@ -336,3 +338,88 @@ def test_version_id_in_use_is_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(clf.ClfError):
         store.writer("ab" * 16)
     assert store.read("ab" * 16, "0") == b"first"
+
+
+def test_what_was_put_again_after_it_broke_off_is_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sync of the first attempt may come when its file is gone."""
+    go = threading.Event()
+
+    def late(path: Path, sync: Callable[[Path], None] = _objects._sync) -> None:
+        assert go.wait(20)
+        sync(path)
+
+    monkeypatch.setattr(_objects, "_sync", late)
+    store = ObjectStore.local(tmp_path / "objects")
+
+    def break_off(writer: ObjectWriter) -> None:
+        with writer.object("0") as write:
+            write([bytes(_objects._SYNC_BYTES)])
+            raise ConnectionError
+
+    with store.writer("ab" * 16) as writer:
+        with pytest.raises(ConnectionError):
+            break_off(writer)
+        threading.Timer(0.2, go.set).start()
+        writer.write("1", b"whole")
+        writer.commit()
+    assert store.sizes("ab" * 16) == {"1": 5}
+
+
+def test_a_disk_that_fails_while_an_object_arrives_fails_the_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel tells of a failed write once: to the sync that comes first."""
+    failures = [OSError(errno.EIO, "told once")]
+
+    def sync(_: Path) -> None:
+        if failures:
+            raise failures.pop()
+
+    monkeypatch.setattr(_objects, "_sync", sync)
+    store = ObjectStore.local(tmp_path / "objects")
+
+    def write_and_commit() -> None:
+        with store.writer("ab" * 16) as writer:
+            writer.write("0", bytes(_objects._SYNC_BYTES))
+            writer.commit()
+
+    with pytest.raises(clf.ClfError, match="out of reach"):
+        write_and_commit()
+    assert store.versions() == []
+
+
+def test_a_new_upload_waits_until_the_space_of_the_last_version_is_free(
+    local: LocalServer, numbers: pa.Table, wide: pa.Table, policy: clf.Policy, monkeypatch: Any
+) -> None:
+    store, go = local.state.objects, threading.Event()
+    delete = store.delete
+
+    def late(version_id: str) -> None:
+        assert go.wait(20)
+        delete(version_id)
+
+    monkeypatch.setattr(store, "delete", late)
+    first = local.upload("t", numbers, policy)
+    second = local.upload("t", wide, policy)
+    assert set(store.versions()) == {first["version_id"], second["version_id"]}
+    threading.Timer(0.2, go.set).start()
+    local.upload("u", numbers, policy)
+    assert first["version_id"] not in store.versions()
+
+
+def test_a_version_that_can_not_be_deleted_is_swept_later(
+    local: LocalServer, numbers: pa.Table, wide: pa.Table, policy: clf.Policy, monkeypatch: Any
+) -> None:
+    store = local.state.objects
+
+    def fail(version_id: str) -> None:
+        raise OSError(errno.EIO, version_id)
+
+    first = local.upload("t", numbers, policy)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "delete", fail)
+        second = local.upload("t", wide, policy)
+        assert local.stored() == {first["version_id"], second["version_id"]}
+    assert store.sweep(local.state.metadata.visible_versions) == [first["version_id"]]

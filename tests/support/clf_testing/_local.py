@@ -318,6 +318,7 @@ class LocalServer:
 
     def stored(self) -> set[str]:
         """Return the version ids that lie in the object store."""
+        self.state.objects.settle()
         return set(self.state.objects.versions())
 
     def objects_of(self, version_id: str) -> dict[str, bytes]:
