@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -61,6 +63,11 @@ class _Ways:
         self._parquet = EncryptedParquet(owner.folder / "table.parquet", table.column_names)
 
     def _back(self) -> None:
+        """Begin when nothing is left to do of what came before, and memory is there."""
+        objects = self._owner.server.directory / "objects"
+        while len(list(objects.iterdir())) > 1:  # the version that was replaced goes by itself
+            time.sleep(0.01)
+        os.sync()
         back_memory(self._bytes * 5 // 4)
 
     def share(self, table: pa.Table, timings: Timings) -> None:

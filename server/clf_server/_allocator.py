@@ -1,7 +1,7 @@
 """Keep the allocators from giving memory back between two chunks of a body.
 
 The event loop allocates a buffer of 256 KiB for each read of a TLS connection, and each record
-batch needs 32 MiB for a moment. By default glibc and mimalloc (Arrow's pool) unmap them at once,
+batch needs 64 MiB for a moment. By default glibc and mimalloc (Arrow's pool) unmap them at once,
 and the kernel's work for fresh pages costs more than decrypting what arrives in them: uploads run
 at a third of their speed.
 """
