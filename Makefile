@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # JupyterLab starts for root, as in containers, only when it is told to; and it lists no extensions of others.
 LAB_OPTIONS := --LabApp.extension_manager=readonly $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: demo test test-pages test-browser test-replicas test-stops test-containers lint format bench notebooks notebooks-pair docs clean
+.PHONY: demo test suite style types test-pages test-browser test-replicas test-stops test-containers lint format bench notebooks notebooks-pair docs clean
 
 $(STAMP): pyproject.toml requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "CLF needs Python 3.11 or later; set PYTHON=/path/to/python3.11")'
@@ -20,17 +20,25 @@ $(STAMP): pyproject.toml requirements.txt
 demo: $(STAMP)
 	$(BIN)/clf demo
 
-lint: $(STAMP)
+lint: style types
+
+style: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(STAMP)
 	$(BIN)/mypy
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Types are checked beside the tests, on the time that these wait.
+test: style
+	@$(MAKE) --no-print-directory --jobs=2 types suite
+
 # More workers than cores: many tests wait for processes that they start.
-test: lint
+suite: $(STAMP)
 	$(BIN)/python -m pytest -n 3 --dist loadgroup --ignore tests/browser -m "not whole"
 
 # Notebooks, pages and benchmarks, each from beginning to end.
