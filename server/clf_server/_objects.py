@@ -141,10 +141,13 @@ class ObjectStore:
                 self._files.delete_dir(version_id)
 
     def delete_soon(self, version_id: str) -> None:
-        """Delete all objects of a version in the background: a large file takes its time.
+        """Delete all objects of a version; in a directory in the background.
 
-        What is left when that fails is swept at the next start.
+        A large file takes its time. What is left when that fails is swept at the next start.
         """
+        if self._root is None:
+            self.delete(version_id)
+            return
         self._reclaiming = self._reclaim.submit(self._try_delete, version_id)
 
     def settle(self) -> None:

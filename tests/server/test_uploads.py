@@ -390,6 +390,7 @@ def test_a_disk_that_fails_while_an_object_arrives_fails_the_commit(
     assert store.versions() == []
 
 
+@pytest.mark.embedded("a bucket's objects are deleted at once")
 def test_a_new_upload_waits_until_the_space_of_the_last_version_is_free(
     local: LocalServer, numbers: pa.Table, wide: pa.Table, policy: clf.Policy, monkeypatch: Any
 ) -> None:
@@ -409,6 +410,7 @@ def test_a_new_upload_waits_until_the_space_of_the_last_version_is_free(
     assert first["version_id"] not in store.versions()
 
 
+@pytest.mark.embedded("a bucket's objects are deleted at once")
 def test_a_version_that_can_not_be_deleted_is_swept_later(
     local: LocalServer, numbers: pa.Table, wide: pa.Table, policy: clf.Policy, monkeypatch: Any
 ) -> None:
