@@ -44,6 +44,11 @@ def plaintext_size(sealed_bytes: int) -> int:
     return size
 
 
+def does_not_open(what: str) -> SealBroken:
+    """Return the error of a ciphertext that does not authenticate."""
+    return SealBroken(f"{what} does not open: another key, another place, or changed bytes")
+
+
 def decrypt_into(
     key: bytes, context: bytes, ciphertext: Buffer, out: memoryview, *, what: str
 ) -> None:
@@ -61,9 +66,7 @@ def decrypt_into(
         written = decryptor.update_into(ciphertext, out)
         tail = decryptor.finalize()
     except (InvalidTag, ValueError) as error:
-        raise SealBroken(
-            f"{what} does not open: another key, another place, or changed bytes"
-        ) from error
+        raise does_not_open(what) from error
     if written + len(tail) != len(out):
         raise SealBroken(f"{what} has another length than its ciphertext says")
     out[written:] = tail

@@ -14,6 +14,7 @@ from cryptography.utils import Buffer
 
 from clf_sdk.errors import SealBroken, TooLarge
 from clf_sdk.protocol import canonical_json
+from clf_sdk.sealed._cipher import does_not_open
 
 _SALT_BYTES = 32
 _COMMITMENT_BYTES = 32
@@ -127,6 +128,4 @@ def open_segment_into(
             raise InvalidTag
         AESGCM(key).decrypt_into(_NONCE, view[HEADER_BYTES:], None, out)
     except (InvalidTag, ValueError) as error:
-        raise SealBroken(
-            f"{what} does not open: another key, another place, or changed bytes"
-        ) from error
+        raise does_not_open(what) from error

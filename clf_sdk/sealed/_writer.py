@@ -100,7 +100,7 @@ class _Segment:
         return self._written
 
     def flush(self) -> None:
-        """Nothing is held back for long enough to matter."""
+        """Nothing is held back."""
 
     def close(self) -> None:
         """Arrow closes what it writes to; `finish` ends the segment."""

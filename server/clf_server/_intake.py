@@ -19,10 +19,10 @@ import httptools
 from starlette.requests import ClientDisconnect
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from clf_sdk.errors import ClfError, DeadlineExceeded
+from clf_sdk.errors import ClfError
 from clf_server._middleware import Scope
 from clf_server._sendfile import SendfileProtocol
-from clf_server._upload_ledger import STALL_SECONDS
+from clf_server._upload_ledger import STALL_SECONDS, stalled
 
 INTAKE = "clf.intake"
 _LEAST_BYTES = 256 << 10  # what is smaller has mostly come with its head
@@ -148,7 +148,7 @@ class _Intake:
         self._sock = sock
         self._left = left
         self._write = write
-        self._due_at = self._due_bytes = 0.0
+        self._due_at, self._due_bytes = 0.0, left
 
     def _read(self, buffer: memoryview) -> int:
         now = time.monotonic()
@@ -158,10 +158,7 @@ class _Intake:
         try:
             count = self._sock.recv_into(buffer, min(self._left, len(buffer)))
         except TimeoutError as error:
-            raise DeadlineExceeded(
-                f"the upload made no progress for {STALL_SECONDS} seconds",
-                hint="nothing was published; share it again",
-            ) from error
+            raise stalled() from error
         except OSError as error:
             raise ClientDisconnect from error
         if not count:
@@ -172,7 +169,6 @@ class _Intake:
         """Write what came with the head, and all that follows; return why writing failed."""
         buffer = memoryview(bytearray(_BUFFER_BYTES))
         failed: ClfError | None = None
-        self._due_bytes = self._left
         piece: bytes | memoryview = early
         while True:
             if failed is None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from clf_sdk.errors import Conflict, NotFound, TicketRefused, TooLarge
+from clf_sdk.errors import Conflict, DeadlineExceeded, NotFound, TicketRefused, TooLarge
 from clf_server._database import SCHEMA, Database
 from clf_server._vault import Vault
 
@@ -91,6 +91,14 @@ def check_ticket(ticket_hash: str, ticket: str) -> None:
 def hash_ticket(ticket: str) -> str:
     """Return the hash by which a ticket is known."""
     return hashlib.sha256(ticket.encode()).hexdigest()
+
+
+def stalled() -> DeadlineExceeded:
+    """Return the error of an object that stopped on its way."""
+    return DeadlineExceeded(
+        f"the upload made no progress for {STALL_SECONDS} seconds",
+        hint="nothing was published; share it again",
+    )
 
 
 class UploadLedger(Protocol):

@@ -20,7 +20,6 @@ from clf_sdk import Policy
 from clf_sdk._mock_document import mock_from_document, mock_to_document
 from clf_sdk.errors import (
     Conflict,
-    DeadlineExceeded,
     Malformed,
     NotFound,
     PolicyTampered,
@@ -53,6 +52,7 @@ from clf_server._upload_ledger import (
     SharedLedger,
     UploadLedger,
     hash_ticket,
+    stalled,
 )
 from clf_server._vault import DOCUMENT_NAME, MANIFEST_NAME, Vault
 from clf_server._whole import check_objects, is_whole
@@ -228,10 +228,7 @@ class Uploads:
                             pieces, size = [], 0
                             deadline.reschedule(loop.time() + STALL_SECONDS)
             except TimeoutError as error:
-                raise DeadlineExceeded(
-                    f"the upload made no progress for {STALL_SECONDS} seconds",
-                    hint="nothing was published; share it again",
-                ) from error
+                raise stalled() from error
             total += size
             _check_size(total, left_bytes)
             await run_in_threadpool(write, pieces)
